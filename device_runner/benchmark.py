@@ -1,0 +1,242 @@
+"""Paths of artifacts and models + texts → one record of latencies, settings and verdict each."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from device_runner import machine, validity
+from device_runner.encode import Tokenizer
+from device_runner.latency import Contestant, Measurement, measure, measure_timer_overhead
+from device_runner.percentiles import describe, percentile
+from device_runner.profiles import PROFILES
+from device_runner.runnable import Runnable, check_goldens, open_runnable
+from device_runner.texts import read_texts, read_token_ids
+
+# Enough that no run meets an input again soon, few enough that a slow board tokenizes them fast.
+MAX_INPUTS = 2000
+SEED = 1
+
+
+def benchmark(
+    paths: Sequence[str],
+    *,
+    texts: Sequence[str] = (),
+    token_ids: Optional[str] = None,
+    profile: str = "quick",
+    num_threads: int = 1,
+) -> List[Dict[str, Any]]:
+    """Measures artifacts and bare .tflite files, interleaved, in this process.
+
+    Args:
+        paths: Artifact folders and .tflite files.
+        texts: Files of texts for the artifacts (`read_texts`): none, one for all, or one for each
+            path, "" where it has none.
+        token_ids: .npy file of token ids for bare .tflite files; without it they get zeros.
+        profile: A key of `PROFILES`.
+        num_threads: CPU threads of every interpreter.
+
+    Returns:
+        One record for each path, in order. `validity` says what it is worth.
+
+    Raises:
+        ValueError: An artifact is not whole or fails its goldens (then nothing is measured), or
+            an input file does not fit.
+        RuntimeNotFoundError: No TFLite runtime is installed.
+        OSError: A file cannot be read.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile={profile!r} is unknown. Use one of: {', '.join(PROFILES)}.")
+    runnables = [_open_checked(path, num_threads) for path in paths]
+    fed = [
+        _feed(runnable, chosen, token_ids)
+        for runnable, chosen in zip(runnables, _choose_texts(texts, runnables))
+    ]
+    contestants = [contestant for contestant, _ in fed]
+    before = validity.read_state()
+    measurements = measure(contestants, PROFILES[profile])
+    after = validity.read_state()
+    shared = {
+        "profile": profile,
+        "timer_overhead_ns": measure_timer_overhead(),
+        "load_average_before": before.load_average,
+        "load_average_after": after.load_average,
+        "fingerprint": machine.read_fingerprint(),
+    }
+    records = []
+    for runnable, (contestant, source), measurement in zip(runnables, fed, measurements):
+        record = _identity(runnable)
+        record.update(input_source=source, num_inputs=len(contestant.inputs), **shared)
+        record.update(_numbers(measurement))
+        verdict, reasons = validity.judge(
+            measurement,
+            before,
+            after,
+            num_threads=num_threads,
+            num_cores=machine.count_usable_cores(),
+            notes=_notes(runnable, source),
+        )
+        record.update(validity=verdict, validity_reasons=reasons, **_samples(measurement))
+        records.append(record)
+    return records
+
+
+def measure_memory(path: str, num_threads: int = 1, num_runs: int = 50) -> Dict[str, Any]:
+    """Returns the peak memory of this process after loading a model and calling it.
+
+    To be run in a process of its own, since the peak of a process never falls.
+
+    Args:
+        path: Artifact folder or .tflite file.
+        num_threads: CPU threads of the interpreter.
+        num_runs: Calls after the first one.
+
+    Returns:
+        `peak_memory_bytes`: of the whole process, with Python, NumPy and the runtime.
+        `baseline_memory_bytes`: before the runtime was loaded. Both None where the system does
+        not say.
+
+    Raises:
+        ValueError: As for `open_runnable`.
+    """
+    baseline = machine.read_peak_memory()
+    runnable = open_runnable(path, num_threads)
+    token_ids = np.zeros((1, runnable.model.sequence_length), np.int32)
+    if runnable.artifact is not None:
+        token_ids[0] = runnable.artifact.golden["examples"][0]["token_ids"]
+    for _ in range(1 + num_runs):
+        runnable.model.run(token_ids)
+    return {
+        "artifact": path,
+        "model_sha256": runnable.model_sha256,
+        "peak_memory_bytes": machine.read_peak_memory(),
+        "baseline_memory_bytes": baseline,
+    }
+
+
+def _open_checked(path: str, num_threads: int) -> Runnable:
+    """No latency of a model that computes something else than the host did."""
+    runnable = open_runnable(path, num_threads)
+    if runnable.artifact is not None:
+        golden = check_goldens(runnable)
+        if not golden["passed"]:
+            raise ValueError(
+                f"{path} is not measured: {'; '.join(golden['failures'][:3])}. Use another "
+                "runtime version, or export it again for this one."
+            )
+    return runnable
+
+
+def _choose_texts(files: Sequence[str], runnables: Sequence[Runnable]) -> List[List[str]]:
+    """Returns for each model at most `MAX_INPUTS` texts, shuffled as every Python repeats it."""
+    if len(files) > 1 and len(files) != len(runnables):
+        raise ValueError(
+            f"{len(files)} files of texts for {len(runnables)} models, expected one for all or one "
+            'for each. Give --texts once, or once for each model ("" for none).'
+        )
+    if any(files) and all(runnable.artifact is None for runnable in runnables):
+        raise ValueError(
+            f"texts={files[0]}, but every model is a bare .tflite without a vocabulary. Give token "
+            "ids as a .npy file, or artifact folders."
+        )
+    chosen = {file: _shuffled_texts(file) for file in set(files) if file}
+    for_each = list(files) if len(files) == len(runnables) else list(files) * len(runnables)
+    return [chosen.get(file, []) for file in for_each or [""] * len(runnables)]
+
+
+def _shuffled_texts(path: str) -> List[str]:
+    every = list(read_texts(path))
+    if not every:
+        raise ValueError(f"{path} has no texts, expected at least 1. Give a file with texts.")
+    # RandomState's stream is frozen (NEP 19), in NumPy 1 and 2 alike.
+    order = np.random.RandomState(SEED).permutation(len(every))[:MAX_INPUTS]
+    return [every[index] for index in order]
+
+
+def _feed(runnable: Runnable, texts: List[str], token_ids: Optional[str]) -> Tuple[Contestant, str]:
+    """Returns the contestant with its inputs, and where they came from."""
+    artifact, length = runnable.artifact, runnable.model.sequence_length
+    if artifact is None:
+        if token_ids is None:
+            rows, source = np.zeros((1, length), np.int32), "zeros"
+        else:
+            rows, source = read_token_ids(token_ids), "token_ids"
+            rows = rows[np.random.RandomState(SEED).permutation(len(rows))[:MAX_INPUTS]]
+        runnable.check_token_ids(rows)
+        return Contestant(runnable.name, runnable.model, _split_rows(rows)), source
+    source = "texts" if texts else "goldens"
+    used = texts or [example["text"] for example in artifact.golden["examples"]]
+    # A tokenizer of its own: the artifact's must not have met the words of the end-to-end runs.
+    tokenizer = Tokenizer(artifact.tokenizer.spec, artifact.tokenizer.vocabulary)
+    rows = np.stack([tokenizer.encode_padded(text, length) for text in used])
+    runnable.check_token_ids(rows)
+    contestant = Contestant(
+        runnable.name, runnable.model, _split_rows(rows), used, runnable.encode, runnable.decode
+    )
+    return contestant, source
+
+
+def _split_rows(rows: np.ndarray[Any, Any]) -> List[np.ndarray[Any, Any]]:
+    return [rows[index : index + 1] for index in range(len(rows))]
+
+
+def _notes(runnable: Runnable, source: str) -> List[str]:
+    notes = []
+    if runnable.artifact is None:
+        notes.append("not verified: a bare .tflite")
+    if source == "zeros":
+        notes.append("every input is zeros, not real text")
+    if source == "goldens":
+        notes.append("the inputs are the few golden texts")
+    return notes
+
+
+def _identity(runnable: Runnable) -> Dict[str, Any]:
+    model, artifact = runnable.model, runnable.artifact
+    manifest = artifact.manifest if artifact is not None else None
+    return {
+        "artifact": runnable.path,
+        "name": runnable.name,
+        "scheme": manifest.scheme if manifest else None,
+        "target": manifest.target if manifest else None,
+        "lowering": manifest.lowering if manifest else None,
+        "model_sha256": runnable.model_sha256,
+        "model_size_bytes": runnable.model_size_bytes,
+        "sequence_length": model.sequence_length,
+        "runtime": model.runtime,
+        "runtime_version": model.runtime_version,
+        "delegate": model.delegate,
+        "num_threads": model.num_threads,
+        "init_ns": model.init_ns,
+    }
+
+
+def _numbers(measurement: Measurement) -> Dict[str, Any]:
+    end_to_end = measurement.end_to_end_ns
+    numbers: Dict[str, Any] = {
+        "first_invoke_ns": measurement.first_invoke_ns,
+        "warmup_runs": measurement.warmup_runs,
+        "warmup_ns": measurement.warmup_ns,
+        "num_runs": len(measurement.latencies_ns),
+        "measure_ns": sum(measurement.latencies_ns),
+        "dropped_runs": measurement.dropped_runs,
+        "capped": list(measurement.capped),
+    }
+    numbers.update(describe(measurement.latencies_ns))
+    numbers.update(
+        end_to_end_runs=len(end_to_end),
+        end_to_end_p50_ns=percentile(end_to_end, 50.0),
+        end_to_end_p90_ns=percentile(end_to_end, 90.0),
+        tokenize_p50_ns=percentile(measurement.tokenize_ns, 50.0),
+        decode_p50_ns=percentile(measurement.decode_ns, 50.0),
+    )
+    return numbers
+
+
+def _samples(measurement: Measurement) -> Dict[str, List[int]]:
+    """Returns the raw samples; they come last in a record, where they hide nothing."""
+    return {
+        "end_to_end_latencies_ns": measurement.end_to_end_ns.tolist(),
+        "latencies_ns": measurement.latencies_ns.tolist(),
+    }

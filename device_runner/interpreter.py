@@ -1,0 +1,189 @@
+"""A .tflite file → a ready interpreter that says which runtime and delegate really run it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+from device_runner.runtimes import import_runtime
+
+# More than any device has cores: a mistyped number must not start a million threads.
+MAX_THREADS = 256
+_IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer (tensorflow/lite/schema/schema.fbs)
+
+
+@dataclass(eq=False)
+class Model:
+    """One .tflite file, loaded and ready: one int32 input (1, T), one float32 output (1, C).
+
+    Attributes:
+        runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow".
+        runtime_version: Version of that package.
+        delegate: Where it really runs; "cpu", with or without XNNPACK.
+        num_threads: CPU threads given to the interpreter.
+        init_ns: Creating the interpreter and allocating its tensors, in nanoseconds.
+        sequence_length: T, token ids of one input.
+        num_classes: C, numbers of one output.
+        interpreter: The runtime's own object.
+        invoke: Runs the model on the input that was set; the runtime's own method, so that
+            timing it times nothing of ours.
+    """
+
+    runtime: str
+    runtime_version: str
+    delegate: str
+    num_threads: int
+    init_ns: int
+    sequence_length: int
+    num_classes: int
+    interpreter: Any = field(repr=False)
+    input_index: int = field(repr=False)
+    output_index: int = field(repr=False)
+    invoke: Callable[[], None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.invoke = self.interpreter.invoke
+
+    def set_input(self, token_ids: np.ndarray[Any, Any]) -> None:
+        """Copies int32 (1, T) token ids into the input; they are not checked again here."""
+        self.interpreter.set_tensor(self.input_index, token_ids)
+
+    def get_output(self) -> np.ndarray[Any, Any]:
+        """Returns a copy of the last output, float32 (C,)."""
+        output: np.ndarray[Any, Any] = self.interpreter.get_tensor(self.output_index)
+        return output.reshape(-1)
+
+    def run(self, token_ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Returns the output, float32 (C,), for int32 token ids of shape (1, T).
+
+        Raises:
+            ValueError: Another shape or type, or the runtime refuses the input.
+        """
+        if token_ids.shape != (1, self.sequence_length) or token_ids.dtype != np.int32:
+            raise ValueError(
+                f"token_ids is {token_ids.dtype} {token_ids.shape}, the model takes int32 "
+                f"(1, {self.sequence_length}). Pad or cut the text's ids to that length."
+            )
+        self.set_input(token_ids)
+        try:
+            self.invoke()
+        except RuntimeError as error:
+            raise ValueError(
+                f"the runtime {self.runtime} {self.runtime_version} failed on token ids from "
+                f"{token_ids.min()} to {token_ids.max()}: {error}. Give ids that the model's "
+                "embedding has, or export the model again."
+            ) from error
+        return self.get_output()
+
+
+def load_model(
+    model_path: str | os.PathLike[str], num_threads: int = 1, runtime: Optional[str] = None
+) -> Model:
+    """Loads a .tflite file with the first TFLite runtime that is installed.
+
+    Args:
+        model_path: The file; one int32 input of a fixed shape (1, T) and one float32 output
+            (1, C). A damaged file can make a runtime end the process: run it in a child.
+        num_threads: CPU threads, from 1 to 256.
+        runtime: A key of `RUNTIMES` to use that one; None takes the first that is installed.
+
+    Raises:
+        RuntimeNotFoundError: No runtime, or not the one asked for, is installed.
+        ValueError: The file is truncated, no TFLite model, needs a newer runtime, or has other
+            inputs and outputs; or `num_threads` is outside its range.
+        OSError: The file cannot be read.
+    """
+    if not 1 <= num_threads <= MAX_THREADS:
+        raise ValueError(
+            f"num_threads={num_threads}, expected 1 to {MAX_THREADS}. Use the number of cores "
+            "or fewer."
+        )
+    path = os.fspath(model_path)
+    check_model_file(path)
+    name, version, interpreter_class = import_runtime(runtime)
+    start = time.perf_counter_ns()
+    try:
+        interpreter = interpreter_class(model_path=path, num_threads=num_threads)
+        interpreter.allocate_tensors()
+    # SystemError: tflite-runtime built for NumPy 1 under NumPy 2. MemoryError is not caught.
+    except (ValueError, RuntimeError, TypeError, SystemError, ImportError) as error:
+        raise ValueError(_explain_refusal(path, name, version, str(error))) from error
+    init_ns = time.perf_counter_ns() - start
+    tensors = _single_tensors(path, interpreter)
+    return Model(
+        runtime=name,
+        runtime_version=version,
+        delegate="cpu",  # no other is ever asked for here; XNNPACK, the default one, is the CPU
+        num_threads=num_threads,
+        init_ns=init_ns,
+        sequence_length=tensors["input"][1],
+        num_classes=tensors["output"][1],
+        interpreter=interpreter,
+        input_index=tensors["input"][0],
+        output_index=tensors["output"][0],
+    )
+
+
+def check_model_file(path: str) -> None:
+    """Refuses a file that cannot be a TFLite model, before a runtime reads it.
+
+    Raises:
+        ValueError: Too short, or without the identifier "TFL3".
+        OSError: The file cannot be read.
+    """
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if len(head) < 8 or head[4:8] != _IDENTIFIER:
+        raise ValueError(
+            f"{path} ({size} bytes) is not a TFLite model: bytes 4 to 8 are {head[4:8]!r}, "
+            f"expected {_IDENTIFIER!r}. Give a .tflite file, or export the model again."
+        )
+
+
+def _explain_refusal(path: str, name: str, version: str, text: str) -> str:
+    head = f"{path} ({os.path.getsize(path)} bytes) was refused by {name} {version}: "
+    said = " ".join(text.split())[:400].rstrip(".")
+    if "Didn't find op for builtin opcode" in text:
+        return (
+            f"{head}{said}. The file's ops are newer than this runtime: install a newer one, or "
+            f"export again for this one: tfpipe export … --runtime {name}=={version}"
+        )
+    if "Select TensorFlow op" in text or "Flex" in text or "custom op" in text:
+        return (
+            f"{head}{said}. No device has TensorFlow's own ops: export the model with builtin "
+            "ops only, as tfpipe export does."
+        )
+    if "_ARRAY_API" in text or "numpy" in text.lower():
+        return f"{head}{said}. This runtime was built for NumPy 1: python -m pip install 'numpy<2'"
+    return (
+        f"{head}{said}. Expected a whole TFLite model: it may be cut off or damaged; copy it or "
+        "export it again."
+    )
+
+
+def _single_tensors(path: str, interpreter: Any) -> Dict[str, Tuple[int, int]]:
+    """Returns the tensor index and the width of the one input and the one output."""
+    found: Dict[str, Tuple[int, int]] = {}
+    for side, details, dtype in (
+        ("input", interpreter.get_input_details(), np.int32),
+        ("output", interpreter.get_output_details(), np.float32),
+    ):
+        given = [
+            f"{np.dtype(item['dtype']).name} {[int(size) for size in item['shape_signature']]}"
+            for item in details
+        ]
+        fits = len(details) == 1 and details[0]["dtype"] is dtype
+        shape = [int(size) for size in details[0]["shape_signature"]] if fits else []
+        if len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
+            raise ValueError(
+                f"{path}: {side}s are {', '.join(given) or 'none'}, expected one "
+                f"{np.dtype(dtype).name} [1, N] of a fixed size. Export a text classifier of "
+                "batch 1, with float output."
+            )
+        found[side] = (int(details[0]["index"]), shape[1])
+    return found

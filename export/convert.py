@@ -1,0 +1,54 @@
+"""A job file → a .tflite file; run as a process of its own, because the converter can abort."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
+from tfpipe.run_folder import RunFolder
+from tfpipe.variant import load_model
+
+
+def main(job_path: Path) -> None:
+    """Reads {"run", "variant", "scheme", "lowering", "calibration", "output"} and writes the file.
+
+    "calibration" is a .npy file of int32 `(n, sequence_length)` real token ids.
+    """
+    job = json.loads(job_path.read_text("utf-8"))
+    folder = RunFolder(Path(job["run"]))
+    content = folder.read()
+    function = inference_form(
+        load_model(folder, job["variant"]),
+        sequence_length=content["recipe"]["data"]["sequence_length"],
+        lowering=job["lowering"],
+        multi_label=content["multi_label"],
+    )
+    module = tf.Module()
+    saved = job_path.parent / "saved_model"
+    tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=[SIGNATURE_NAME])
+    set_scheme(converter, job["scheme"], np.load(job["calibration"], allow_pickle=False))
+    Path(job["output"]).write_bytes(converter.convert())
+
+
+def set_scheme(converter: Any, scheme: str, calibration: Any) -> None:
+    """Sets the types of weights and activations; Flex ops are never allowed."""
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if scheme == "float32":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if scheme == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if scheme == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

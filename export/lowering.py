@@ -1,0 +1,144 @@
+"""A trained classifier → the same function in static, builtin-only ops: the inference form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from device_runner.manifest import classification_signature
+from tfpipe.export.recurrence import RECURRENCES, weights_of
+from tfpipe.models.attention import PADDING_SCORE, SelfAttention
+from tfpipe.models.dropout import ResumableDropout
+from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
+from tfpipe.models.position import PositionEmbedding
+from tfpipe.models.recurrent import Masked, ReverseTime
+
+SIGNATURE = classification_signature(sequence_length=1, num_classes=1)
+SIGNATURE_NAME: str = SIGNATURE["name"]
+INPUT_NAME: str = SIGNATURE["inputs"][0]["name"]
+OUTPUT_NAME: str = SIGNATURE["outputs"][0]["name"]
+
+
+def inference_form(
+    model: keras.Model, *, sequence_length: int, lowering: str, multi_label: bool
+) -> Any:
+    """Returns the concrete function that ships: one text, static shapes, weights as constants.
+
+    Every layer of the model's graph is replaced by plain ops on `(sequence_length, features)`
+    matrices: the batch is always 1, so no op carries it, and the embedding is a 1-D gather, which
+    the GPU delegate takes.
+
+    Args:
+        model: A functional model of `tfpipe.models` (or the same layers in another order).
+        sequence_length: Tokens in, padded on the right with id 0.
+        lowering: How LSTM layers are written, a key of `RECURRENCES`; others ignore it.
+        multi_label: Whether the logits pass a sigmoid each instead of one softmax.
+
+    Returns:
+        A concrete function, int32 `(1, sequence_length)` named "token_ids" → {"probabilities":
+        float32 `(1, num_classes)`}.
+
+    Raises:
+        ValueError: A layer that has no inference form; the message names it.
+    """
+
+    def run(token_ids: Any) -> dict[str, Any]:
+        tensors = {id(model.input): tf.reshape(token_ids, [sequence_length])}
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                continue
+            inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
+            tensors[id(layer.output)] = lower_layer(layer, inputs, lowering)
+        logits = tensors[id(model.output)]
+        scores = tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)
+        return {OUTPUT_NAME: tf.identity(scores, OUTPUT_NAME)}
+
+    signature = tf.TensorSpec((1, sequence_length), tf.int32, name=INPUT_NAME)
+    return tf.function(run, input_signature=[signature], autograph=False).get_concrete_function()
+
+
+def lower_layer(layer: keras.layers.Layer, inputs: list[Any], lowering: str) -> Any:
+    """Returns one layer's output from its inputs, both without the batch axis."""
+    if isinstance(layer, keras.layers.LSTM):
+        return RECURRENCES[lowering](layer, inputs[0])
+    lower = LOWERED.get(type(layer))
+    if lower is None:
+        known = sorted([layer_type.__name__ for layer_type in LOWERED] + ["LSTM"])
+        raise ValueError(
+            f"layer {layer.name!r} of type {type(layer).__name__} has no inference form. "
+            f"Layers that have one: {', '.join(known)}."
+        )
+    return lower(layer, *inputs)
+
+
+def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
+    """(sequence_length,) ids → (sequence_length, embedding_dim)."""
+    return tf.gather(tf.constant(weights_of(layer)[0]), token_ids)
+
+
+def lower_mask(_: PaddingMask, token_ids: Any) -> Any:
+    """(sequence_length,) ids → (sequence_length, 1), 1.0 at real tokens."""
+    return tf.cast(tf.minimum(token_ids, 1), tf.float32)[:, None]
+
+
+def lower_positions(layer: PositionEmbedding, states: Any) -> Any:
+    """Adds the position vectors, which are a constant of the file."""
+    return states + tf.constant(weights_of(layer)[0][: states.shape[0]])
+
+
+def lower_dense(layer: keras.layers.Dense, inputs: Any) -> Any:
+    """(rows, features) → (rows, units), with the layer's activation."""
+    kernel, bias = weights_of(layer)
+    return layer.activation(tf.matmul(inputs, tf.constant(kernel)) + tf.constant(bias))
+
+
+def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
+    """(sequence_length, embedding_dim) → the same; one product makes query, key and value."""
+    qkv_kernel, qkv_bias, output_kernel, output_bias = weights_of(layer)
+    length, width = states.shape
+    head_dim = width // layer.num_heads
+    # The scale 1/sqrt(head_dim) is folded into the query's weights.
+    scale = np.repeat(np.float32([head_dim**-0.5, 1, 1]), width)
+    qkv = tf.matmul(states, tf.constant(qkv_kernel * scale)) + qkv_bias * scale
+    heads = tf.transpose(tf.reshape(qkv, [length, 3 * layer.num_heads, head_dim]), [1, 0, 2])
+    query, key, value = tf.split(heads, 3)  # (num_heads, sequence_length, head_dim) each
+    # Not (1 - mask) * PADDING_SCORE: moving the transpose past the subtraction, the converter of
+    # TensorFlow 2.21 turns 1 - mask into mask - 1 (tests/test_converter_traps.py).
+    padding = tf.transpose(mask) * -PADDING_SCORE + PADDING_SCORE  # (1, sequence_length)
+    scores = tf.matmul(query, key, transpose_b=True) + padding
+    context = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [1, 0, 2])
+    return tf.matmul(tf.reshape(context, [length, width]), output_kernel) + output_bias
+
+
+def lower_layer_norm(layer: keras.layers.LayerNormalization, states: Any) -> Any:
+    """(sequence_length, embedding_dim) → the same, each row with the learned scale and shift."""
+    gamma, beta = weights_of(layer)
+    mean = tf.reduce_mean(states, -1, keepdims=True)
+    centred = states - mean
+    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+    return centred * tf.math.rsqrt(variance + layer.epsilon) * gamma + beta
+
+
+def lower_pooling(layer: MaskedPooling, states: Any, mask: Any) -> Any:
+    """(sequence_length, units) → (1, units)."""
+    return pool(states[None], mask[None], layer.pooling)
+
+
+LOWERED: dict[type, Callable[..., Any]] = {
+    PaddingMask: lower_mask,
+    MaskedPooling: lower_pooling,
+    Masked: lambda _, states, mask: states * mask,
+    PositionEmbedding: lower_positions,
+    ResumableDropout: lambda _, inputs: inputs,
+    ReverseTime: lambda _, states: tf.reverse(states, [0]),
+    SelfAttention: lower_attention,
+    keras.layers.Add: lambda _, first, second: first + second,
+    keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),
+    keras.layers.Dense: lower_dense,
+    keras.layers.Embedding: lower_embedding,
+    keras.layers.LayerNormalization: lower_layer_norm,
+}

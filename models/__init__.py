@@ -1,0 +1,16 @@
+"""Keras layers and the builders of every model that tfpipe trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfpipe.models.average import build_average_classifier
+from tfpipe.models.recurrent import build_bilstm_classifier, build_lstm_classifier
+from tfpipe.models.transformer import build_transformer_classifier
+
+MODELS: dict[str, Callable[..., object]] = {
+    "average": build_average_classifier,
+    "bilstm": build_bilstm_classifier,
+    "lstm": build_lstm_classifier,
+    "transformer": build_transformer_classifier,
+}

@@ -1,0 +1,94 @@
+"""Token ids → Transformer encoder states → logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras as keras
+
+from tfpipe.models.attention import SelfAttention
+from tfpipe.models.classifier import classify
+from tfpipe.models.dropout import ResumableDropout
+from tfpipe.models.embedding import embed_tokens, token_input
+from tfpipe.models.padding import MaskedPooling, PaddingMask
+from tfpipe.models.position import PositionEmbedding
+
+NORMS = ("pre", "post")
+
+
+def build_transformer_classifier(
+    vocabulary_size: int,
+    sequence_length: int,
+    num_classes: int,
+    *,
+    embedding_dim: int = 64,
+    num_layers: int = 1,
+    num_heads: int = 4,
+    feed_forward_dim: int = 128,
+    norm: str = "pre",
+    pooling: str = "mean_max",
+    dropout: float = 0.3,
+    token_dropout: float = 0.1,
+    embedding_dropout: float = 0.2,
+    seed: int = 1,
+) -> keras.Model:
+    """Encoder (Vaswani et al. 2017) with learned positions, ReLU and padding-masked attention.
+
+    Args:
+        sequence_length: The longest input; each position up to it has a learned vector.
+        norm: "pre" normalises what enters a sublayer (Xiong et al. 2020), with one more norm at the
+            end; "post" normalises each residual sum, as in the paper.
+
+    Returns:
+        int32 `(batch, length)`, length ≤ `sequence_length` → logits float32 `(batch, num_classes)`.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is unknown. Use one of {list(NORMS)}.")
+    token_ids = token_input()
+    mask = PaddingMask(name="mask")(token_ids)
+    states = embed_tokens(
+        token_ids,
+        vocabulary_size=vocabulary_size,
+        embedding_dim=embedding_dim,
+        token_dropout=token_dropout,
+        embedding_dropout=embedding_dropout,
+        seed=seed,
+    )
+    states = PositionEmbedding(sequence_length, name="positions")(states)
+    for index in range(num_layers):
+        attention = SelfAttention(num_heads, name=f"attention_{index}")
+        states = residual(
+            states,
+            lambda inputs, attention=attention: attention([inputs, mask]),
+            norm=norm,
+            name=f"attention_{index}",
+            dropout=ResumableDropout(dropout, seed + 10 + 2 * index, name=f"attention_drop_{index}"),
+        )
+        hidden = keras.layers.Dense(feed_forward_dim, "relu", name=f"feed_forward_{index}_hidden")
+        output = keras.layers.Dense(embedding_dim, name=f"feed_forward_{index}_output")
+        states = residual(
+            states,
+            lambda inputs, hidden=hidden, output=output: output(hidden(inputs)),
+            norm=norm,
+            name=f"feed_forward_{index}",
+            dropout=ResumableDropout(dropout, seed + 11 + 2 * index, name=f"feed_drop_{index}"),
+        )
+    if norm == "pre":
+        states = layer_norm("final_norm")(states)
+    features = MaskedPooling(pooling, name="pooling")([states, mask])
+    logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
+    return keras.Model(token_ids, logits, name="transformer")
+
+
+def residual(states: Any, sublayer: Any, *, norm: str, name: str, dropout: Any) -> Any:
+    """Returns `states` plus what `sublayer` makes of them, normalised before or after."""
+    if norm == "pre":
+        update = sublayer(layer_norm(f"{name}_norm")(states))
+        return keras.layers.Add(name=f"{name}_sum")([states, dropout(update)])
+    total = keras.layers.Add(name=f"{name}_sum")([states, dropout(sublayer(states))])
+    return layer_norm(f"{name}_norm")(total)
+
+
+def layer_norm(name: str) -> keras.layers.LayerNormalization:
+    """Returns a layer norm over the last axis."""
+    return keras.layers.LayerNormalization(epsilon=1e-5, name=name)

@@ -1,0 +1,244 @@
+"""The tfpipe command: options → one library call → one record on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpipe import __version__
+from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
+
+RUN = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class Commands(click.Group):
+    """A group whose commands' expected errors become one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; an interrupt ends with 130, as of a process that SIGINT ended."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. A training goes on with --resume.", err=True)
+            ctx.exit(130)
+
+
+format_option = click.option(
+    "--format", "output_format", type=click.Choice(["json", "text"]), default="json",
+    show_default=True, help="How the result is written to stdout.",
+)
+
+
+def print_result(result: Any, output_format: str, text: Callable[[Any], str]) -> None:
+    """Writes a record as JSON, or as the text that `text` makes of it."""
+    click.echo(json.dumps(result, indent=1, ensure_ascii=False) if output_format == "json"
+               else text(result))
+
+
+def format_lines(result: dict[str, Any]) -> str:
+    """Returns a flat record as aligned `key  value` lines."""
+    width = max(len(key) for key in result)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in result.items())
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tfpipe")
+def cli() -> None:
+    """A table of texts to a small text model, exported, verified and measured.
+
+    \b
+    Example:
+      tfpipe train topics --run runs/topics --model lstm
+      tfpipe export runs/topics --target cpu --scheme dynamic_int8
+      tfpipe verify runs/topics/exports/cpu-dynamic_int8
+      tfpipe bench runs/topics/exports/cpu-dynamic_int8
+      tfpipe report runs/topics
+    """
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--run", type=RUN, required=True, help="Folder to write the run to.")
+@click.option("--test", type=FILE, help="File with the test split; else one is cut from DATA.")
+@click.option("--model", type=click.Choice(MODEL_NAMES), default="lstm", show_default=True)
+@click.option("--task", type=click.Choice(["classify"]), default="classify", show_default=True)
+@click.option("--recipe", type=FILE, help="TOML file; see `tfpipe recipe MODEL`.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One recipe value.")
+@click.option("--text-column", help="Column with the texts.")
+@click.option("--label-column", help="Column with the labels.")
+@click.option("--multi-label", is_flag=True, help="Labels are separated by |.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace the run.")
+@format_option
+def train(data: str, run: Path, **options: Any) -> None:
+    """Train a model on DATA: a .csv, .tsv or .jsonl (also .gz) file, or a packaged data set.
+
+    Packaged data sets: topics (English definitions, 6 classes) and languages (27 languages).
+
+    \b
+    Example:
+      tfpipe train reviews.csv --run runs/reviews --model transformer --set train.epochs=5
+    """
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other.")
+    recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
+    from tfpipe.progress import ProgressDisplay
+    from tfpipe.quiet import import_tensorflow
+
+    import_tensorflow()
+    from tfpipe.train import DataOptions, train
+
+    existing = "resume" if options["resume"] else "overwrite" if options["overwrite"] else "refuse"
+    columns = {key: options[key] for key in ("test", "text_column", "label_column", "multi_label")}
+    with ProgressDisplay() as progress:
+        result = train(
+            data, run, recipe=recipe, options=DataOptions(**columns), existing=existing,
+            progress=progress,
+        )
+    for warning in result["data"]["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+    print_result(result, options["output_format"], format_training)
+
+
+def format_training(result: dict[str, Any]) -> str:
+    """Returns a training's outcome beside its honest baselines."""
+    test, baseline = result["metrics"]["test"], result["metrics"]["baseline"]
+    linear = baseline["tfidf_logistic_regression"]
+    return format_lines(
+        {
+            f"{result['model']} (test, n={test['num_examples']:,})": f"{test['accuracy']:.4f}",
+            f"TF-IDF + logistic regression ({linear['analyzer']})": f"{linear['accuracy']:.4f}",
+            "majority class": f"{baseline['majority']['accuracy']:.4f}",
+            "parameters": f"{result['parameters']:,}",
+            "epochs (best)": "{epochs_run} ({best_epoch})".format(**result["training"]),
+        }
+    )
+
+
+@cli.command()
+@click.argument("run", type=RUN)
+@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu.")
+@click.option("--scheme", default="float32", show_default=True,
+              help="float32, float16, dynamic_int8 or int8.")
+@click.option("--lowering", default="auto", show_default=True,
+              help="How a recurrence is written: auto, unrolled or loop.")
+@click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
+@click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
+@format_option
+def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> None:
+    """Export a trained run for one target; `tfpipe verify` proves the file.
+
+    \b
+    Example:
+      tfpipe export runs/topics --target cpu --scheme int8
+    """
+    from tfpipe.export.artifact import ExportOptions, export_artifact
+
+    result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
+    print_result(result, output_format, format_lines)
+
+
+@cli.command()
+@click.argument("artifact", type=ARTIFACT)
+@click.option("--data", type=FILE, help="Labelled texts; else the run's test split.")
+@click.option("--run", type=RUN, help="The run, if the artifact was moved out of it.")
+@format_option
+def verify(artifact: Path, data: Path | None, run: Path | None, output_format: str) -> None:
+    """Prove that an exported file computes what its model does, on the whole test split.
+
+    \b
+    Example:
+      tfpipe verify runs/topics/exports/cpu-int8
+    """
+    from tfpipe.verify import VerificationError, format_verification, verify
+
+    try:
+        print_result(verify(artifact, data=data, run=run), output_format, format_verification)
+    except VerificationError as error:
+        print_result(error.result, output_format, format_verification)
+        raise
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@click.option("--num-threads", default=1, show_default=True, type=click.IntRange(1),
+              help="CPU threads of the interpreter.")
+@click.option("--profile", default="quick", show_default=True, help="quick or mlperf.")
+@click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path),
+              help="Where the results go; else RUN/bench.")
+@format_option
+def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
+    """Measure artifacts (or bare .tflite files) in turn: latency, memory, end to end.
+
+    \b
+    Example:
+      tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
+    """
+    from tfpipe.bench import bench, format_bench
+
+    result = bench(list(paths), **options)
+    print_result(result, output_format, format_bench)
+    if result["failures"]:
+        raise click.ClickException("\n".join(entry["error"] for entry in result["failures"]))
+
+
+@cli.command()
+@click.argument("artifact", type=ARTIFACT)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option("--file", type=FILE, help="Texts, one a line, or JSON lines with a text each.")
+@format_option
+def predict(artifact: Path, texts: tuple[str, ...], file: Path | None, output_format: str) -> None:
+    """Classify texts with an artifact, as a device would.
+
+    \b
+    Example:
+      tfpipe predict runs/topics/exports/cpu-int8 "a small bird with a red breast"
+    """
+    if bool(texts) == (file is not None):
+        raise click.UsageError("Give texts or --file, one of them.")
+    from tfpipe.predict import format_predictions, predict
+
+    print_result(predict(artifact, file or list(texts)), output_format, format_predictions)
+
+
+@cli.command()
+@click.argument("run", type=RUN)
+@format_option
+def report(run: Path, output_format: str) -> None:
+    """Write RUN/report.html, report.json and report.md from what the run folder holds.
+
+    \b
+    Example:
+      tfpipe report runs/topics --format text
+    """
+    from tfpipe.report import format_table, write_report
+
+    print_result(write_report(run), output_format, format_table)
+
+
+@cli.command()
+@click.argument("model", type=click.Choice(MODEL_NAMES))
+def recipe(model: str) -> None:
+    """Print the packaged recipe of a model, every key commented.
+
+    \b
+    Example:
+      tfpipe recipe lstm > my.toml
+    """
+    click.echo(packaged_recipe_text(model), nl=False)
+
+
+def main() -> None:
+    """Runs the command line."""
+    cli.main(prog_name="tfpipe")

@@ -1,0 +1,101 @@
+"""A dataset and a recipe → the recipe with every open value chosen from the data, and why."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from device_runner.encode import Tokenizer
+
+from tfpipe.config import Recipe
+from tfpipe.data import Dataset, Split, sample_indices
+from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
+from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.vocabulary import build_vocabulary, choose_vocabulary_size, count_tokens
+
+# Texts that a choice looks at: the choice no longer changes with more, the time does.
+SAMPLE_TEXTS = 20_000
+# Longest automatic sequence length: an unrolled recurrence beyond it is megabytes of graph.
+MAX_AUTOMATIC_LENGTH = 256
+# Updates after which the recipes have found their best epoch on every benchmark set, with room.
+TARGET_UPDATES = 4_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training decided before its first update.
+
+    Attributes:
+        recipe: The recipe without open values.
+        vocabulary: Every token, in id order.
+        choices: {"key", "value", "reason"} of each value taken from the data.
+    """
+
+    recipe: Recipe
+    vocabulary: list[str]
+    choices: list[dict[str, Any]]
+
+    def tokenizer(self) -> Tokenizer:
+        """Returns the tokenizer of the recipe and the vocabulary."""
+        values = self.recipe.tokenizer
+        return Tokenizer(tokenizer_spec(values["kind"], values["lowercase"]), self.vocabulary)
+
+
+def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
+    """Chooses what the recipe leaves open: tokenizer, vocabulary size, sequence length, epochs.
+
+    Only the training split is read, and the validation split to compare tokenizers.
+    """
+    train, seed = dataset.splits["train"], recipe.train["seed"]
+    choices: list[dict[str, Any]] = []
+
+    def choose(key: str, value: Any, reason: str) -> None:
+        nonlocal recipe
+        recipe = recipe.replace({key: value})
+        choices.append({"key": key, "value": value, "reason": reason})
+
+    if recipe.tokenizer["kind"] == "auto":
+        validation = dataset.splits["validation"]
+        choice = choose_tokenizer(
+            *sample(train, seed), *sample(validation, seed), multi_label=dataset.multi_label,
+            lowercase=recipe.tokenizer["lowercase"], seed=seed,
+        )
+        choose("tokenizer.kind", choice.kind, choice.reason)
+    spec = tokenizer_spec(recipe.tokenizer["kind"], recipe.tokenizer["lowercase"])
+    counts = count_tokens(train.texts(), spec)
+    if not recipe.tokenizer["vocabulary_size"]:
+        choose("tokenizer.vocabulary_size", *choose_vocabulary_size(counts, spec))
+    size = recipe.tokenizer["vocabulary_size"]
+    vocabulary = build_vocabulary(counts, spec, size)
+    if len(vocabulary) < size:
+        choose(
+            "tokenizer.vocabulary_size", len(vocabulary),
+            f"the training texts gave {len(vocabulary):,} tokens of the {size:,} asked for",
+        )
+    if not recipe.data["sequence_length"]:
+        tokenizer = Tokenizer(spec, vocabulary)
+        lengths = np.array([len(tokenizer.encode(text)) for text in sample(train, seed)[0]])
+        choose("data.sequence_length", *choose_sequence_length(lengths, MAX_AUTOMATIC_LENGTH))
+    if not recipe.train["epochs"]:
+        choose("train.epochs", *choose_epochs(train.num_examples, recipe.train["batch_size"]))
+    return Plan(recipe, vocabulary, choices)
+
+
+def sample(split: Split, seed: int) -> tuple[list[str], Any]:
+    """Returns at most `SAMPLE_TEXTS` texts of a split and their targets, seeded, in row order."""
+    rows = sample_indices(split.num_examples, SAMPLE_TEXTS, seed)
+    chosen = np.zeros(split.num_examples, np.uint8)
+    chosen[rows] = 1
+    return list(itertools.compress(split.texts(), chosen.tobytes())), split.targets[rows]
+
+
+def choose_epochs(num_examples: int, batch_size: int) -> tuple[int, str]:
+    """Returns the most epochs to train for, between 1 and 40, and the reason."""
+    updates = -(-num_examples // batch_size)
+    epochs = min(40, max(1, round(TARGET_UPDATES / updates)))
+    return epochs, (
+        f"{epochs} passes are {epochs * updates:,} updates of {batch_size} texts, near the "
+        f"{TARGET_UPDATES:,} within which the recipe's best epoch lies; early stopping may end sooner"
+    )

@@ -1,0 +1,54 @@
+"""An artifact and texts → labels and scores, through the runner that a device uses."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfpipe.devices.local import LocalDevice
+from tfpipe.verb import make_callable
+
+TIME_LIMIT_S = 600
+
+
+def predict(artifact: str | Path, texts: Sequence[str] | Path) -> dict[str, Any]:
+    """Classifies texts with the artifact's own file, vocabulary and labels.
+
+    Args:
+        artifact: An artifact folder; its digests are checked.
+        texts: The texts, or a file of them: JSON lines with a "text" each (.jsonl), else one a line.
+
+    Returns:
+        {"predictions": [{"text", "label", "score", "scores": {label: score}}]}; multi-label
+        artifacts have "labels" with every label at or above the threshold beside the best one.
+
+    Raises:
+        ValueError: The artifact is damaged, or a text is not Unicode.
+    """
+    if isinstance(texts, Path):
+        return run_runner(artifact, texts)
+    with tempfile.TemporaryDirectory() as work:
+        # Not on the command line: a text may be longer than the system allows there.
+        file = Path(work) / "texts.jsonl"
+        file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
+        return run_runner(artifact, file)
+
+
+def run_runner(artifact: str | Path, file: Path) -> dict[str, Any]:
+    """Runs `device_runner predict` in a process of its own."""
+    arguments = ["predict", str(artifact), "--file", str(file)]
+    result: dict[str, Any] = LocalDevice().run(arguments, time_limit_s=TIME_LIMIT_S)
+    return result
+
+
+def format_predictions(result: dict[str, Any]) -> str:
+    """Returns one line a text: its label, the score, the text."""
+    return "\n".join(
+        f"{entry['label']}\t{entry['score']:.4f}\t{entry['text']}" for entry in result["predictions"]
+    )
+
+
+make_callable(__name__, predict)

@@ -1,0 +1,49 @@
+"""run.json and artifacts → the commands that make the run and its artifacts again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from tfpipe.data import PACKAGED
+from tfpipe.report.read import Node
+
+# A run keeps these as names, but they are what the commands do without an option: the trained
+# weights, and a model without recurrence.
+_NO_OPTION = ("base", "static")
+
+
+def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]]) -> list[str]:
+    """Returns shell commands that make everything again in a run folder NAME-again.
+
+    Args:
+        run: run.json. It keeps the names of the data files, not their folders.
+        name: Name of the run folder.
+        artifacts: The artifacts of report.json.
+    """
+    again = f"{name}-again"
+    words = ["tfpipe", "train", run.child("data").text("source") or "DATA", "--run", again]
+    words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
+    commands = [shlex.join([*words, *_data_options(run)])]
+    for artifact in artifacts:
+        words = ["tfpipe", "export", again, "--as", artifact["name"]]
+        for key in ("target", "scheme", "lowering", "variant"):
+            if artifact[key] and artifact[key] not in _NO_OPTION:
+                words += [f"--{key}", artifact[key]]
+        commands.append(shlex.join(words))
+    folders = [shlex.quote(f"{again}/exports/{artifact['name']}") for artifact in artifacts]
+    commands += [f"tfpipe verify {folder}" for folder in folders]
+    return commands + ([f"tfpipe bench {' '.join(folders)}"] if folders else [])
+
+
+def _data_options(run: Node) -> list[str]:
+    """Returns the options that say how the table was read; a packaged one has none."""
+    data = run.child("data")
+    words = []
+    if data.text("source") not in PACKAGED:
+        options = {"--test": "test_source", "--text-column": "text_column"}
+        options["--label-column"] = "label_column"
+        for option, key in options.items():
+            value = data.text(key)
+            words += [option, value] if value else []
+    return words + ["--multi-label"] * bool(run.flag("multi_label"))

@@ -1,0 +1,52 @@
+"""A .tflite file or an artifact, and texts or token ids → its outputs, from a child process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfpipe.devices.local import LocalDevice
+
+# The slowest honest case: 20,000 texts through a loop of 1,024 steps at about 20 ms each.
+TIME_LIMIT_SECONDS = 900
+
+
+def run_model(
+    model: Path,
+    folder: Path,
+    *,
+    texts: Path | None = None,
+    token_ids: NDArray[np.int32] | None = None,
+    time_limit_s: float = TIME_LIMIT_SECONDS,
+) -> dict[str, NDArray[Any]]:
+    """Runs every text through the file with `device_runner`, as a device would.
+
+    A process of its own, because a runtime can end its process over a damaged or foreign file.
+
+    Args:
+        model: A .tflite file, or an artifact folder (whose digests are checked).
+        folder: Where the child's input and output go.
+        texts: JSON lines; the artifact's own tokenizer encodes them.
+        token_ids: int32 `(n, sequence_length)`, instead of texts.
+
+    Returns:
+        {"token_ids": int32 `(n, sequence_length)`, "outputs": float32 `(n, num_classes)`}.
+
+    Raises:
+        ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
+            too long.
+    """
+    output = folder / "outputs.npz"
+    if token_ids is not None:
+        np.save(folder / "token_ids.npy", token_ids)
+        source = ["--token-ids", str(folder / "token_ids.npy")]
+    else:
+        source = ["--input", str(texts)]
+    LocalDevice().run(
+        ["run", str(model), *source, "--output", str(output)], time_limit_s=time_limit_s
+    )
+    with np.load(output, allow_pickle=False) as arrays:
+        return dict(arrays)

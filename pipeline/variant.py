@@ -1,0 +1,71 @@
+"""A run and a variant's name → its Keras model with the trained weights."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from device_runner.encode import Tokenizer, read_vocabulary
+from device_runner.files import write_file_atomic
+from numpy.typing import NDArray
+
+from tfpipe.run_folder import RunFolder
+from tfpipe.tokenizer_rules import tokenizer_spec
+
+
+def save_weights(folder: RunFolder, variant: str, weights: list[NDArray[Any]]) -> None:
+    """Writes a model's weights, in Keras' order, as plain arrays."""
+    path = folder.weights(variant)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, *weights)
+    write_file_atomic(path, buffer.getvalue())
+
+
+def load_model(folder: RunFolder, variant: str) -> Any:
+    """Builds the run's model and gives it the variant's weights.
+
+    Raises:
+        ValueError: No such variant, or weights that do not fit the recipe.
+    """
+    from tfpipe.models import MODELS
+
+    path = check_variant(folder, variant)
+    content = folder.read()
+    recipe = content["recipe"]
+    model: Any = MODELS[content["model"]](
+        len(read_vocabulary(folder.vocabulary)), recipe["data"]["sequence_length"],
+        len(read_labels(folder)), **recipe["model"], seed=recipe["train"]["seed"],
+    )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not hold the weights of this run's {content['model']} ({error}). "
+            "Train the run again with --overwrite."
+        ) from error
+    return model
+
+
+def check_variant(folder: RunFolder, variant: str) -> Path:
+    """Returns the path of a variant's weights; a missing variant is a ValueError with the list."""
+    path = folder.weights(variant)
+    known = sorted(file.parent.name for file in folder.path.glob("variants/*/weights.npz"))
+    if variant not in known:
+        raise ValueError(f"variant={variant!r} is not in {folder.path}. It holds: {known}.")
+    return path
+
+
+def read_labels(folder: RunFolder) -> list[str]:
+    """Returns the labels in the order of the model's outputs."""
+    return folder.labels.read_text("utf-8").split("\n")[:-1]
+
+
+def load_tokenizer(folder: RunFolder) -> Tokenizer:
+    """Returns the tokenizer that the run was trained with."""
+    values = folder.read()["recipe"]["tokenizer"]
+    spec = tokenizer_spec(values["kind"], values["lowercase"])
+    return Tokenizer(spec, read_vocabulary(folder.vocabulary))

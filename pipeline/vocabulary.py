@@ -1,0 +1,194 @@
+"""Training texts → vocabulary, and its size with the reason for it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from device_runner.encode import SPECIAL_TOKENS, TokenizerSpec, split_text
+
+# Distinct words in memory: a Counter of a million takes about 150 MB.
+_MAX_COUNTED = 1_000_000
+# No word of a language is longer; encoded files and addresses are, and would fill the vocabulary.
+_MAX_TOKEN_CHARS = 100
+# What the wordpiece trainer sees: it slows down with both, and the rarest words merge nothing.
+_MAX_TRAINER_WORDS = 200_000
+_MAX_TRAINER_OCCURRENCES = 3_000_000
+
+# Default sizes. Of wordpiece sizes from 1,000 to 16,000, tried with linear models on the benchmark
+# sets (1,700 to 14,000 training texts), 2,000 or 4,000 was best or within noise of it on each. That
+# is about one piece for each word that occurs 10 times.
+MAX_SIZE = {"word": 20_000, "wordpiece": 8_000, "char": 8_000}
+MIN_WORDPIECES = 2_000
+FREQUENT = 10
+
+
+def count_tokens(texts: Iterable[str], spec: TokenizerSpec) -> Counter[str]:
+    """Counts words ("char": characters), with a bounded memory.
+
+    Beyond a million distinct ones, those met least often so far are forgotten, so that counts of
+    rare words are lower bounds then. Overlong words and those that no vocabulary file can hold
+    (with a line end or a lone surrogate) are left out.
+    """
+    counts: Counter[str] = Counter()
+    for units in _counted_units(texts, spec):
+        counts.update(units)
+        if len(counts) > _MAX_COUNTED:
+            counts = _without_rarest(counts)
+    unwritable = [
+        t for t in counts if len(t) > _MAX_TOKEN_CHARS or re.search("[\n\ud800-\udfff]", t)
+    ]
+    for token in unwritable:
+        del counts[token]
+    return counts
+
+
+def _counted_units(texts: Iterable[str], spec: TokenizerSpec) -> Iterator[list[str] | Counter[str]]:
+    if spec.kind != "wordpiece":
+        for text in texts:
+            yield split_text(text, spec)
+        return
+    # Counting what stands between spaces first leaves each repeated one to be split only once.
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(text.split(" "))
+        if len(chunks) > _MAX_COUNTED // 10:
+            yield _words_of(chunks, spec)
+            chunks.clear()
+    yield _words_of(chunks, spec)
+
+
+def _words_of(chunks: Counter[str], spec: TokenizerSpec) -> Counter[str]:
+    words: Counter[str] = Counter()
+    for chunk, count in chunks.items():
+        for word in split_text(chunk, spec):
+            words[word] += count
+    return words
+
+
+def _without_rarest(counts: Counter[str]) -> Counter[str]:
+    threshold = 1
+    while len(counts) > _MAX_COUNTED // 2:
+        counts = Counter({token: n for token, n in counts.items() if n > threshold})
+        threshold *= 2
+    return counts
+
+
+def choose_vocabulary_size(
+    texts: Iterable[str] | Counter[str], spec: TokenizerSpec
+) -> tuple[int, str]:
+    """Returns the default vocabulary size, special tokens included, and the reason for it.
+
+    Args:
+        texts: The training texts, or what `count_tokens` gave for them.
+        spec: The tokenizer's rules.
+    """
+    counts = texts if isinstance(texts, Counter) else count_tokens(texts, spec)
+    num_special = len(SPECIAL_TOKENS[spec.kind])
+    limit = MAX_SIZE[spec.kind]
+    if spec.kind == "wordpiece":
+        frequent = sum(n >= FREQUENT for n in counts.values())
+        alphabet, continuing = _alphabet(_ranked(counts), limit)
+        wanted = num_special + len(alphabet) + len(continuing) + frequent
+        size = min(limit, max(MIN_WORDPIECES, wanted))
+        reason = (
+            f"{frequent:,} words occur at least {FREQUENT} times in the training texts, beside "
+            f"{len(alphabet):,} characters"
+        )
+        bound = f"at least {MIN_WORDPIECES:,}, so that words stay whole" if size > wanted else ""
+    else:
+        repeated = sum(n >= 2 for n in counts.values())
+        wanted = num_special + repeated
+        # One ordinary token at least, so that a handful of texts can be trained on.
+        size = min(limit, max(num_special + 1, wanted))
+        name = "words" if spec.kind == "word" else "characters"
+        reason = f"{repeated:,} {name} occur at least twice in the training texts"
+        bound = ""
+    if size < wanted:
+        bound = f"at most {limit:,}, as rarer ones cost memory and teach little"
+    return size, reason + (f"; {bound}" if bound else "")
+
+
+def train_vocabulary(
+    texts: Iterable[str] | Counter[str], spec: TokenizerSpec, vocabulary_size: int
+) -> list[str]:
+    """Returns at most `vocabulary_size` tokens in id order, the special ones first.
+
+    The same texts give the same vocabulary in every process and on every machine.
+
+    Args:
+        texts: The training texts, or what `count_tokens` gave for them.
+        spec: The tokenizer's rules.
+        vocabulary_size: Upper limit; fewer come back where the texts have no more.
+
+    Raises:
+        ValueError: `vocabulary_size` leaves no room beside the special tokens.
+    """
+    special = list(SPECIAL_TOKENS[spec.kind])
+    if vocabulary_size <= len(special):
+        raise ValueError(
+            f"vocabulary_size={vocabulary_size} leaves no room beside the {len(special)} special "
+            f"tokens. Use at least {len(special) + 1}."
+        )
+    counts = texts if isinstance(texts, Counter) else count_tokens(texts, spec)
+    num_tokens = vocabulary_size - len(special)
+    if spec.kind == "wordpiece":
+        return special + _train_wordpieces(counts, num_tokens)
+    # "<PAD>" is a word like any other where the pattern does not split at "<".
+    ordinary = (token for token, _ in _ranked(counts) if token not in special)
+    return special + list(itertools.islice(ordinary, num_tokens))
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Most frequent first; equals in code point order."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _train_wordpieces(counts: Counter[str], num_tokens: int) -> list[str]:
+    """Runs the Hugging Face trainer on words, each as often as it was counted (scaled)."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    words = _ranked(counts)[:_MAX_TRAINER_WORDS]
+    alphabet, continuing = _alphabet(words, num_tokens)
+    words = [(word, n) for word, n in words if alphabet.issuperset(word)]
+    scale = min(1.0, _MAX_TRAINER_OCCURRENCES / max(1, sum(n for _, n in words)))
+    # As "special tokens" these get the first ids in this order. Else the trainer numbers "##x" in
+    # the order of a hash map, another one in each process, and breaks ties between pairs by number.
+    first_tokens = sorted(alphabet) + sorted(continuing)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=num_tokens,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=first_tokens,
+        initial_alphabet=sorted(alphabet),
+        limit_alphabet=len(alphabet),
+    )
+    repeated = (" ".join([word] * round(n * scale)) for word, n in words)
+    tokenizer.train_from_iterator(repeated, trainer)
+    ids = tokenizer.get_vocab(with_added_tokens=False)
+    return sorted(ids, key=lambda token: ids[token])
+
+
+def _alphabet(words: list[tuple[str, int]], num_tokens: int) -> tuple[set[str], set[str]]:
+    """Returns the characters to keep, and their "##" forms that occur within words."""
+    first: Counter[str] = Counter()
+    later: Counter[str] = Counter()
+    for word, n in words:
+        first[word[0]] += n
+        for char in word[1:]:
+            later[char] += n
+    ranked = _ranked(first + later)
+    kept = [char for char, n in ranked if n > 1]
+    # A letter takes two places, as "x" and as "##x".
+    alphabet: set[str] = set()
+    size = 0
+    for char in kept:
+        size += 2 if char in later else 1
+        if size > num_tokens:
+            break
+        alphabet.add(char)
+    return alphabet, {"##" + char for char in alphabet if char in later}

@@ -1,0 +1,75 @@
+"""Recipes: every packaged one loads, and every wrong value has a message that helps."""
+
+import tomllib
+
+import pytest
+
+from tfpipe.config import LIMITS, MODEL_NAMES, load_recipe, packaged_recipe_text
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_packaged_recipe_survives_its_own_toml(name):
+    recipe = load_recipe(name, overrides=["train.epochs=7", "model.pooling=last"])
+    assert tomllib.loads(recipe.to_toml()) == recipe.sections()
+    assert recipe.train["epochs"] == 7
+    assert recipe.to_toml().count("#") == packaged_recipe_text(name).count("#")
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_recipe_key_has_a_comment_and_numbers_have_limits(name):
+    text = packaged_recipe_text(name)
+    for section, values in load_recipe(name).sections().items():
+        for key, value in values.items():
+            line = next(line for line in text.splitlines() if line.startswith(f"{key} ="))
+            assert "# " in line, line
+            assert isinstance(value, bool) or f"{section}.{key}" in LIMITS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "recipe key 'train.epoch' is unknown .* Did you mean 'train.epochs'"),
+        ("pooling=max", "Did you mean 'model.pooling'"),
+        ("zzz=1", "Known keys: data.sequence_length"),
+        ("train.epochs", "is not KEY=VALUE"),
+        ("train.epochs=x", "train.epochs='x' must be a whole number, like 0"),
+        ("model.dropout=x", "model.dropout='x' must be a number"),
+        ("tokenizer.lowercase=1", "must be true or false"),
+        ("model.dropout=2", "model.dropout=2.0 lies outside 0 to 0.95"),
+        ("model.dropout=nan", "model.dropout=nan lies outside"),
+        ("model.pooling=meen", "model.pooling='meen' must be one of .* Did you mean 'mean'"),
+    ],
+)
+def test_override_is_refused(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_recipe("lstm", overrides=[override])
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(ValueError, match="model 'lstn' is unknown. Use one of average"):
+        load_recipe("lstn")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nepochs = true", "train.epochs=True must be of type int"),
+        ("epochs = 3", "key 'epochs' stands outside a section"),
+        ("epochs ===", "is not a TOML recipe"),
+        ("[train]\nepoch = 3", "Did you mean 'train.epochs'"),
+    ],
+)
+def test_recipe_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe("lstm", path=path)
+
+
+def test_recipe_file_changes_only_its_keys(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("[train]\nepochs = 3\nlearning_rate = 1\n")
+    recipe = load_recipe("lstm", path=path, overrides=["train.epochs=4"])
+    assert recipe.train["epochs"] == 4
+    assert recipe.train["learning_rate"] == 1.0
+    assert recipe.model == load_recipe("lstm").model

@@ -1,0 +1,58 @@
+"""Faults of the pinned converter that our code goes round: each test fails when the fault is gone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+CONVERT_LOOP_TO_INT8 = """
+import numpy as np, tensorflow as tf
+from tfpipe.export.lowering import inference_form
+from tfpipe.models import MODELS
+model = MODELS["lstm"](50, 16, 3)
+function = inference_form(model, sequence_length=16, lowering="loop", multi_label=False)
+converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+converter.optimizations = [tf.lite.Optimize.DEFAULT]
+converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+converter.representative_dataset = lambda: ([np.ones((1, 16), "i4")] for _ in range(4))
+converter.convert()
+"""
+
+
+def run_file(data, *inputs):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    details = sorted(interpreter.get_input_details(), key=lambda tensor: tensor["name"])
+    for tensor, values in zip(details, inputs, strict=True):
+        interpreter.set_tensor(tensor["index"], values)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def test_subtraction_from_a_constant_is_turned_round_beside_a_transpose():
+    """Then `export/lowering.py` may write the attention mask as (1 - mask) * PADDING_SCORE."""
+
+    def masked(scores, mask):
+        return scores + (1 - tf.transpose(mask)) * -30.0
+
+    scores, mask = np.zeros((2, 4, 4), "f4"), np.float32([[1], [1], [0], [0]])
+    specs = [tf.TensorSpec(scores.shape), tf.TensorSpec(mask.shape)]
+    function = tf.function(masked, input_signature=specs, autograph=False)
+    data = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()]
+    ).convert()
+    wrong = run_file(data, *sorted([mask, scores], key=lambda array: -array.ndim)[::-1])
+    expected = masked(scores, mask).numpy()
+    assert expected[0, 0].tolist() == [0, 0, -30, -30]
+    assert not np.allclose(wrong, expected), "the converter is mended: simplify lower_attention"
+
+
+def test_calibrating_a_loop_fails_or_ends_the_process():
+    """Then `export/target.py` may allow int8 with lowering=loop."""
+    child = subprocess.run(
+        [sys.executable, "-c", CONVERT_LOOP_TO_INT8], capture_output=True, timeout=300, check=False
+    )
+    assert child.returncode != 0, "the converter calibrates loops: allow int8 with lowering=loop"

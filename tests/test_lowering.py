@@ -1,0 +1,113 @@
+"""The inference form against the training form, for every model, lowering and text length."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfpipe.export.lowering import inference_form
+from tfpipe.export.recurrence import RECURRENCES
+from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError, choose_lowering
+from tfpipe.models import MODELS
+
+LENGTH, VOCABULARY_SIZE = 12, 40
+CELLS = [
+    (name, lowering)
+    for name in sorted(MODELS)
+    for lowering in (sorted(RECURRENCES) if name in RECURRENT_MODELS else ["unrolled"])
+]
+
+
+def texts_of_every_length(seed=3):
+    rng = np.random.default_rng(seed)
+    token_ids = np.zeros((LENGTH + 1, LENGTH), np.int32)
+    for length in range(LENGTH + 1):
+        token_ids[length, :length] = rng.integers(1, VOCABULARY_SIZE, length)
+    return token_ids
+
+
+def random_model(name, seed=3, **arguments):
+    rng = np.random.default_rng(seed)
+    model = MODELS[name](VOCABULARY_SIZE, LENGTH, 3, embedding_dim=8, **arguments)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape, scale=0.5))
+        if variable.constraint is not None:
+            variable.assign(variable.constraint(variable))
+    return model
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean_max"])
+@pytest.mark.parametrize(("name", "lowering"), CELLS)
+def test_inference_form_equals_training_form(name, lowering, pooling):
+    layers = {} if name == "average" else {"num_layers": 2}
+    model = random_model(name, pooling=pooling, **layers)
+    token_ids = texts_of_every_length()
+    function = inference_form(
+        model, sequence_length=LENGTH, lowering=lowering, multi_label=False
+    )
+    actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
+    # 1e-5: float32 sums of at most 64 products, in another order.
+    np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_multi_label_form_is_a_sigmoid_each(norm):
+    model = random_model("transformer", norm=norm)
+    token_ids = texts_of_every_length()
+    function = inference_form(model, sequence_length=LENGTH, lowering="unrolled", multi_label=True)
+    actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
+    np.testing.assert_allclose(actual, tf.sigmoid(model(token_ids)), rtol=0, atol=1e-5)
+
+
+def test_inference_form_holds_no_variable_and_no_random_op():
+    function = inference_form(
+        random_model("bilstm"), sequence_length=LENGTH, lowering="unrolled", multi_label=False
+    )
+    kinds = {op.type for op in function.graph.get_operations()}
+    assert not [kind for kind in kinds if "Variable" in kind or "Random" in kind], kinds
+    assert function.structured_input_signature[0][0].shape == (1, LENGTH)
+
+
+def test_unknown_layer_is_named():
+    inputs = keras.Input((None,), dtype=tf.int32)
+    model = keras.Model(inputs, keras.layers.GaussianNoise(0.1, name="noise")(inputs))
+    with pytest.raises(ValueError, match="layer 'noise' of type GaussianNoise has no inference form"):
+        inference_form(model, sequence_length=4, lowering="unrolled", multi_label=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "lowering", "sequence_length", "expected"),
+    [
+        ("lstm", "auto", 256, "unrolled"),
+        ("lstm", "auto", 257, "loop"),
+        ("bilstm", "loop", 8, "loop"),
+        ("transformer", "auto", 4096, "static"),
+    ],
+)
+def test_lowering_is_chosen(model, lowering, sequence_length, expected):
+    chosen = choose_lowering(
+        model, target="cpu", scheme="float32", lowering=lowering, sequence_length=sequence_length
+    )
+    assert chosen == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu'\]"),
+        ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
+        ({"lowering": "fused"}, "lowering='fused' does not run on target 'cpu'"),
+        ({"lowering": "loop", "scheme": "int8"}, "scheme=int8 with lowering=loop .* dynamic_int8"),
+        ({"sequence_length": 257, "scheme": "int8"}, "sequence_length=257.* at most 256"),
+        ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering loop"),
+    ],
+)
+def test_request_is_refused(request_, message):
+    usual = {"target": "cpu", "scheme": "float32", "lowering": "auto", "sequence_length": 64}
+    with pytest.raises(ExportError, match=message):
+        choose_lowering("lstm", **{**usual, **request_})
+
+
+def test_targets_take_only_known_lowerings():
+    for target in TARGETS.values():
+        assert set(target.lowerings) == set(RECURRENCES)
