@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -45,20 +45,12 @@ class Tokenizer:
         self.vocabulary_size = len(self.vocabulary)
         self._ids = {token: index for index, token in enumerate(self.vocabulary)}
         self._unknown_id = len(SPECIAL_TOKENS[spec.kind]) - 1
-        self._encode: Callable[[str, Optional[int]], List[int]] = {
-            "word": self._encode_words,
-            "wordpiece": self._encode_wordpieces,
-            "char": self._encode_chars,
-        }[spec.kind]
-        if spec.kind == "word":
-            self._delimiters = re.compile(spec.delimiter_pattern)
-        if spec.kind == "wordpiece":
-            self._continuing_ids = {
-                token[2:]: index for token, index in self._ids.items() if token.startswith("##")
-            }
-            self._max_piece_chars = max(len(token) for token in self.vocabulary)
-            self._chunk_cache: Dict[str, Tuple[int, ...]] = {}
-            self._word_cache: Dict[str, Tuple[int, ...]] = {}
+        self._chunk_cache: Dict[str, Tuple[int, ...]] = {}
+        self._word_cache: Dict[str, Tuple[int, ...]] = {}
+        self._continuing_ids = {
+            token[2:]: index for token, index in self._ids.items() if token.startswith("##")
+        }
+        self._max_piece_chars = max(len(token) for token in self.vocabulary)
 
     def tokenize(self, text: str) -> List[str]:
         """Returns the tokens that `encode` gives the ids of; unknown ones as the unknown token."""
@@ -97,15 +89,19 @@ class Tokenizer:
             token_ids[index, : len(ids)] = ids
         return token_ids
 
-    def _encode_words(self, text: str, max_tokens: Optional[int]) -> List[int]:
-        if self.spec.lowercase:
-            text = normalize.lower_text(text)
-        # One piece more than tokens needed, as the first may be empty; the last is the rest.
-        pieces = self._delimiters.split(text, maxsplit=max_tokens or 0)
-        get, unknown = self._ids.get, self._unknown_id
-        ids = [1]  # <START>
-        ids += [get(piece, unknown) for piece in pieces if piece]
-        return ids if max_tokens is None else ids[:max_tokens]
+    def _encode(self, text: str, max_tokens: Optional[int]) -> List[int]:
+        if self.spec.kind == "char":
+            return self._encode_chars(text, max_tokens)
+        ids = [1] if self.spec.kind == "word" else []  # <START>
+        cache = self._chunk_cache
+        for chunk in split_chunks(text, self.spec):
+            found = cache.get(chunk)
+            if found is None:
+                found = self._encode_chunk(chunk)
+            ids += found
+            if max_tokens is not None and len(ids) >= max_tokens:
+                return ids[:max_tokens]
+        return ids
 
     def _encode_chars(self, text: str, max_tokens: Optional[int]) -> List[int]:
         if max_tokens is None:
@@ -119,22 +115,12 @@ class Tokenizer:
         get, unknown = self._ids.get, self._unknown_id
         return [get(char, unknown) for char in clean]
 
-    def _encode_wordpieces(self, text: str, max_tokens: Optional[int]) -> List[int]:
-        ids: List[int] = []
-        cache = self._chunk_cache
-        # No rule looks across a space, so what stands between spaces can be encoded by itself.
-        for chunk in text.replace("\n", " ").split(" "):
-            found = cache.get(chunk)
-            if found is None:
-                found = self._encode_chunk(chunk)
-            ids += found
-            if max_tokens is not None and len(ids) >= max_tokens:
-                return ids[:max_tokens]
-        return ids
-
     def _encode_chunk(self, chunk: str) -> Tuple[int, ...]:
         ids: List[int] = []
-        for word in normalize.split_words(chunk, self.spec.lowercase):
+        for word in split_text(chunk, self.spec):
+            if self.spec.kind == "word":
+                ids.append(self._ids.get(word, self._unknown_id))
+                continue
             found = self._word_cache.get(word)
             if found is None:
                 found = self._encode_word(word)
@@ -176,6 +162,17 @@ def split_text(text: str, spec: TokenizerSpec) -> List[str]:
     if spec.lowercase:
         text = normalize.lower_text(text)
     return [piece for piece in re.split(spec.delimiter_pattern, text) if piece]
+
+
+def split_chunks(text: str, spec: TokenizerSpec) -> List[str]:
+    """Splits a text where no token reaches across, so that each part can be split by itself.
+
+    What stands between spaces repeats from text to text: its tokens can be remembered.
+    """
+    # No kind's rule looks across a space, unless the pattern of "word" leaves spaces in words.
+    if spec.kind == "word" and any(re.split(spec.delimiter_pattern, " \n")):
+        return [text]
+    return text.replace("\n", " ").split(" ")
 
 
 def _remember(cache: Dict[str, Tuple[int, ...]], key: str, ids: Tuple[int, ...]) -> None:

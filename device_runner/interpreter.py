@@ -109,8 +109,7 @@ def load_model(
     try:
         interpreter = interpreter_class(model_path=path, num_threads=num_threads)
         interpreter.allocate_tensors()
-    # SystemError: tflite-runtime built for NumPy 1 under NumPy 2. MemoryError is not caught.
-    except (ValueError, RuntimeError, TypeError, SystemError, ImportError) as error:
+    except (ValueError, RuntimeError, SystemError) as error:
         raise ValueError(_explain_refusal(path, name, version, str(error))) from error
     init_ns = time.perf_counter_ns() - start
     tensors = _single_tensors(path, interpreter)
@@ -158,8 +157,6 @@ def _explain_refusal(path: str, name: str, version: str, text: str) -> str:
             f"{head}{said}. No device has TensorFlow's own ops: export the model with builtin "
             "ops only, as tfpipe export does."
         )
-    if "_ARRAY_API" in text or "numpy" in text.lower():
-        return f"{head}{said}. This runtime was built for NumPy 1: python -m pip install 'numpy<2'"
     return (
         f"{head}{said}. Expected a whole TFLite model: it may be cut off or damaged; copy it or "
         "export it again."

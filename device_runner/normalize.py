@@ -74,6 +74,7 @@ def _parse_lower(entries: str) -> Dict[int, str]:
 
 
 _UNASSIGNED = CharacterSet(unicode_table.UNASSIGNED)
+_UNORDERED = CharacterSet(unicode_table.UNORDERED)
 _REMOVED = CharacterSet(unicode_table.REMOVED)
 _SPACES = CharacterSet(unicode_table.SPACES)
 _CHINESE = CharacterSet(unicode_table.CHINESE)
@@ -128,7 +129,7 @@ _PUNCTUATION_MAPS = {
     False: _CharacterMap(_separate_punctuation),
     True: _CharacterMap(_strip_lower_separate),
 }
-_ASSIGNED_MAP = _CharacterMap(lambda code: "u" if code in _UNASSIGNED else "a")
+_IN_ORDER_MAP = _CharacterMap(lambda c: "-" if c in _UNASSIGNED or c in _UNORDERED else "+")
 
 
 def lower_text(text: str) -> str:
@@ -151,18 +152,22 @@ def clean_text(text: str, lowercase: bool) -> str:
 
 
 def decompose(text: str) -> str:
-    """Returns the canonical decomposition (NFD) of each run of code points Unicode 11 assigned."""
+    """Returns the canonical decomposition (NFD) of each run of code points that have one order.
+
+    Those that Unicode 11 did not assign, and the few marks that the Hugging Face library does not
+    know, part the runs.
+    """
     if text.isascii():
         return text
-    kinds = text.translate(_ASSIGNED_MAP)
-    if "u" not in kinds:
+    kinds = text.translate(_IN_ORDER_MAP)
+    if "-" not in kinds:
         return unicodedata.normalize("NFD", text)
     parts = []
     start = 0
     for kind, run in itertools.groupby(kinds):
         end = start + sum(1 for _ in run)
         part = text[start:end]
-        parts.append(unicodedata.normalize("NFD", part) if kind == "a" else part)
+        parts.append(unicodedata.normalize("NFD", part) if kind == "+" else part)
         start = end
     return "".join(parts)
 

@@ -35,6 +35,7 @@ def import_runtime(runtime: Optional[str] = None) -> Tuple[str, str, Any]:
     failures = []
     for name in RUNTIMES if runtime is None else (runtime,):
         try:
+            _require_its_numpy(name)
             module, attribute = RUNTIMES[name]
             found = attrgetter(attribute)(importlib.import_module(module))
             return name, runtime_version(name) or "unknown", found
@@ -44,6 +45,17 @@ def import_runtime(runtime: Optional[str] = None) -> Tuple[str, str, Any]:
         f"no TFLite runtime works here ({'; '.join(failures)}). Install one: python -m pip "
         "install -r device_runner/requirements.txt"
     )
+
+
+def _require_its_numpy(name: str) -> None:
+    """The last tflite-runtime, 2.14.0, imports under NumPy 2 and then fails on every model."""
+    import numpy
+
+    if name == "tflite-runtime" and int(numpy.__version__.split(".")[0]) >= 2:
+        importlib.import_module("tflite_runtime")  # not installed at all is the better message
+        raise ImportError(
+            f"built for NumPy 1, found {numpy.__version__}: python -m pip install 'numpy<2'"
+        )
 
 
 def installed_runtimes() -> List[Dict[str, Optional[str]]]:

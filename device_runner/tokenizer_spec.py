@@ -37,7 +37,7 @@ class TokenizerSpec:
     max_chars_per_word: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in SPECIAL_TOKENS:
+        if not isinstance(self.kind, str) or self.kind not in SPECIAL_TOKENS:
             raise ValueError(
                 f"Tokenizer kind={self.kind!r} is not known. Use one of {sorted(SPECIAL_TOKENS)}."
             )
@@ -64,10 +64,10 @@ class TokenizerSpec:
             ValueError: A key is missing or unknown, or a value is of the wrong type or kind.
         """
         keys = ["kind", "lowercase", "delimiter_pattern", "max_chars_per_word"]
-        if not isinstance(value, dict) or sorted(value) != sorted(keys):
-            found = sorted(value) if isinstance(value, dict) else value
+        if not isinstance(value, dict) or set(value) != set(keys):
+            found = list(value) if isinstance(value, dict) else value
             raise ValueError(
-                f"The tokenizer's keys are {found!r}, not {sorted(keys)!r}. Export the model again."
+                f"The tokenizer's keys are {found!r}, not {keys!r}. Export the model again."
             )
         return cls(**value)
 

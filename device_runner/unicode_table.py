@@ -76,6 +76,12 @@ UNASSIGNED = (
     "e01f0-effff ffffe-fffff 10fffe-10ffff"
 )
 
+# Marks that normalization leaves in their place, as if they were letters.
+UNORDERED = (
+    "7fd 8d3 9fe d3b-d3c 1df6-1df9 10d24-10d27 10f46-10f50 1133b 1145e 11839-1183a 11a34 11a47 "
+    "11a99 11d42 11d44-11d45 11d97"
+)
+
 # NUL, U+FFFD, control, format, private use, surrogates.
 REMOVED = (
     "0-8 b-c e-1f 7f-9f ad 600-605 61c 6dd 70f 180e 200b-200f 202a-202e 2060-2064 2066-206f "

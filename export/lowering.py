@@ -13,6 +13,7 @@ from device_runner.manifest import classification_signature
 from tfpipe.export.recurrence import RECURRENCES, weights_of
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
+from tfpipe.models.embedding import ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
@@ -75,9 +76,9 @@ def lower_layer(layer: keras.layers.Layer, inputs: list[Any], lowering: str) -> 
     return lower(layer, *inputs)
 
 
-def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
-    """(sequence_length,) ids → (sequence_length, embedding_dim)."""
-    return tf.gather(tf.constant(weights_of(layer)[0]), token_ids)
+def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
+    """(sequence_length,) ids → (sequence_length, embedding_dim), the scale inside the table."""
+    return tf.gather(tf.constant(weights_of(layer)[0] * np.float32(layer.scale)), token_ids)
 
 
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:
@@ -134,11 +135,11 @@ LOWERED: dict[type, Callable[..., Any]] = {
     Masked: lambda _, states, mask: states * mask,
     PositionEmbedding: lower_positions,
     ResumableDropout: lambda _, inputs: inputs,
+    ScaledEmbedding: lower_embedding,
     ReverseTime: lambda _, states: tf.reverse(states, [0]),
     SelfAttention: lower_attention,
     keras.layers.Add: lambda _, first, second: first + second,
     keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),
     keras.layers.Dense: lower_dense,
-    keras.layers.Embedding: lower_embedding,
     keras.layers.LayerNormalization: lower_layer_norm,
 }

@@ -20,6 +20,15 @@ class ZeroPaddingRow(keras.constraints.Constraint):  # type: ignore[misc]
         """Returns `weights` `(vocabulary_size, embedding_dim)` with a zero first row."""
         return weights * tf.cast(tf.range(tf.shape(weights)[0]) > 0, weights.dtype)[:, None]
 
+    def project(self, gradient: Any) -> Any:
+        """Returns the table's gradient without row 0's part; see `project_gradients`."""
+        if isinstance(gradient, tf.IndexedSlices):
+            padding = gradient.indices[:, None] == 0
+            values = tf.where(padding, tf.zeros_like(gradient.values), gradient.values)
+            return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+        padding = tf.range(tf.shape(gradient)[0])[:, None] == 0
+        return tf.where(padding, tf.zeros_like(gradient), gradient)
+
 
 @keras.utils.register_keras_serializable("tfpipe")
 class ZeroCandidateBias(keras.constraints.Constraint):  # type: ignore[misc]
@@ -33,3 +42,19 @@ class ZeroCandidateBias(keras.constraints.Constraint):  # type: ignore[misc]
         """Returns `weights` `(4 * units,)` with zeros in `[2 * units : 3 * units]`."""
         input_gate, forget_gate, candidate, output_gate = tf.split(weights, 4)
         return tf.concat([input_gate, forget_gate, tf.zeros_like(candidate), output_gate], 0)
+
+    # What the weights must not have, their gradient need not have either.
+    project = __call__
+
+
+def project_gradients(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    """Returns the gradients without the parts that the variables' constraints would undo.
+
+    An LSTM's state is zero on padding, but the gradient of its cell is not: it runs back through
+    all the padding and lands, grown by many orders of magnitude, on the two weights that are held
+    at zero. Left in, it would make clipping by the global norm shrink all other gradients away.
+    """
+    return [
+        variable.constraint.project(gradient) if variable.constraint is not None else gradient
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]

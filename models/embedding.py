@@ -11,6 +11,30 @@ from tfpipe.models.constraints import ZeroPaddingRow
 from tfpipe.models.dropout import ResumableDropout
 
 
+@keras.utils.register_keras_serializable("tfpipe")
+class ScaledEmbedding(keras.layers.Embedding):  # type: ignore[misc]
+    """Embedding lookup times the square root of its width (Vaswani et al. 2017, section 3.4).
+
+    Adam moves a weight by about the learning rate at each update that touches it. A rare word's
+    row is touched a few times; without the factor it would hardly leave its initial values. The
+    inference form multiplies the table itself.
+
+    Call arguments:
+        inputs: int32 `(batch, sequence_length)`.
+
+    Returns:
+        float `(batch, sequence_length, output_dim)`.
+    """
+
+    @property
+    def scale(self) -> float:
+        """The factor between the table's rows and the vectors."""
+        return float(self.output_dim) ** 0.5
+
+    def call(self, inputs: Any) -> Any:
+        return super().call(inputs) * self.scale
+
+
 def token_input() -> Any:
     """Returns the input every model has: int32 `(batch, length)`, padded on the right with id 0."""
     return keras.Input((None,), dtype=tf.int32, name="token_ids")
@@ -30,7 +54,7 @@ def embed_tokens(
     Returns:
         float `(batch, length, embedding_dim)`, zero at padding.
     """
-    vectors = keras.layers.Embedding(
+    vectors = ScaledEmbedding(
         vocabulary_size,
         embedding_dim,
         embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05),

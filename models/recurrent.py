@@ -48,6 +48,7 @@ def build_lstm_classifier(
     units: int = 64,
     num_layers: int = 1,
     pooling: str = "mean_max",
+    embedding_skip: bool = True,
     dropout: float = 0.3,
     token_dropout: float = 0.1,
     embedding_dropout: float = 0.2,
@@ -60,12 +61,14 @@ def build_lstm_classifier(
 
     Args:
         pooling: See `MaskedPooling`; "last" is the final state, that of the first token.
+        embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
     """
     token_ids = token_input()
-    states = embed_tokens(
+    mask = PaddingMask(name="mask")(token_ids)
+    vectors = states = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
@@ -81,9 +84,11 @@ def build_lstm_classifier(
         layer = lstm(units, f"lstm_{index}", sequences=not final, backwards=index == 0)
         states = layer(states)
     if pooling != "last":
-        mask = PaddingMask(name="mask")(token_ids)
         states = MaskedPooling(pooling, name="pooling")([ReverseTime(name="reverse")(states), mask])
-    logits = classify(states, num_classes=num_classes, dropout=dropout, seed=seed)
+    features = [states]
+    if embedding_skip:
+        features.append(pool_embeddings(vectors, mask, pooling))
+    logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="lstm")
 
 
@@ -96,6 +101,7 @@ def build_bilstm_classifier(
     units: int = 64,
     num_layers: int = 1,
     pooling: str = "mean_max",
+    embedding_skip: bool = True,
     dropout: float = 0.3,
     token_dropout: float = 0.1,
     embedding_dropout: float = 0.2,
@@ -108,13 +114,14 @@ def build_bilstm_classifier(
     Args:
         units: Of one direction; the concatenated states have twice as many features.
         pooling: See `MaskedPooling`; "last" is both final states.
+        embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
     """
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    states = embed_tokens(
+    vectors = states = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
@@ -133,13 +140,20 @@ def build_bilstm_classifier(
         if not final:
             backward = ReverseTime(name=f"reverse_{index}")(backward)
     if pooling == "last":
-        forward = MaskedPooling("last", name="pooling")([forward, mask])
-        features = keras.layers.Concatenate(name="features")([forward, backward])
+        features = [MaskedPooling("last", name="pooling")([forward, mask]), backward]
     else:
         both = keras.layers.Concatenate(name="states")([forward, backward])
-        features = MaskedPooling(pooling, name="pooling")([both, mask])
+        features = [MaskedPooling(pooling, name="pooling")([both, mask])]
+    if embedding_skip:
+        features.append(pool_embeddings(vectors, mask, pooling))
     logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="bilstm")
+
+
+def pool_embeddings(vectors: Any, mask: Any, pooling: str) -> Any:
+    """Returns the pooled embeddings; a last embedding says nothing, so "last" takes the mean."""
+    kind = "mean" if pooling == "last" else pooling
+    return MaskedPooling(kind, name="embedding_pooling")([vectors, mask])
 
 
 def lstm(units: int, name: str, *, sequences: bool, backwards: bool) -> keras.layers.LSTM:

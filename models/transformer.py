@@ -76,7 +76,7 @@ def build_transformer_classifier(
     if norm == "pre":
         states = layer_norm("final_norm")(states)
     features = MaskedPooling(pooling, name="pooling")([states, mask])
-    logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
+    logits = classify([features], num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="transformer")
 
 

@@ -132,8 +132,9 @@ def _subject(path: Path, texts: Path | None) -> _Subject:
 
 
 def _run_of(path: Path) -> RunFolder | None:
-    folder = path.resolve()
-    return RunFolder(folder.parent.parent) if folder.parent.name == "exports" else None
+    exports = path.resolve().parent
+    run = RunFolder(exports.parent)
+    return run if exports.name == "exports" and run.run_json.is_file() else None
 
 
 def _measure_memory(

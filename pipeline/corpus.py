@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.encode import Tokenizer
+from tfpipe.subword_dropout import SubwordDropout
 
 WRITE_TEXTS = 4096  # texts whose ids are held in memory before they are written
 BUCKET_BATCHES = 32  # batches whose texts are sorted by length together
@@ -21,23 +22,45 @@ class EncodedSplit:
     Attributes:
         lengths: int32 `(num_examples,)`, tokens of each text, at most the sequence length.
         targets: As in `tfpipe.data.Split`.
+        subword_dropout: Cuts the texts anew in each batch; None leaves them as they are on disk.
     """
 
+    subword_dropout: SubwordDropout | None = None
+
     def __init__(
-        self, path: Path, offsets: NDArray[np.int64], targets: NDArray[Any], dtype: type
+        self,
+        path: Path,
+        offsets: NDArray[np.int64],
+        targets: NDArray[Any],
+        *,
+        dtype: type,
+        sequence_length: int,
     ) -> None:
         self.targets = targets
+        self.sequence_length = sequence_length
         self.lengths = np.diff(offsets).astype(np.int32)
         self._starts = offsets[:-1]
         # A file of zero bytes cannot be mapped.
         self._ids = np.memmap(path, dtype, "r") if offsets[-1] else np.zeros(0, dtype)
 
-    def batch(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Returns int32 `(len(rows), longest)`, right-padded with 0; longest is at least 1."""
-        lengths = self.lengths[rows]
-        token_ids = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), np.int32)
-        for line, (start, length) in enumerate(zip(self._starts[rows], lengths, strict=True)):
-            token_ids[line, :length] = self._ids[start : start + length]
+    def batch(
+        self, rows: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> NDArray[np.int32]:
+        """Returns int32 `(len(rows), longest)`, right-padded with 0; longest is at least 1.
+
+        Args:
+            rows: Which texts.
+            rng: Cuts words at random where the split has `subword_dropout`; None: never.
+        """
+        dropout = self.subword_dropout
+        if rng is None or dropout is None:
+            texts = [self._ids[at : at + n] for at, n in zip(self._starts[rows], self.lengths[rows],
+                                                              strict=True)]
+        else:
+            texts = [dropout.encode(row, self.sequence_length, rng) for row in rows.tolist()]
+        token_ids = np.zeros((len(rows), max(1, max(map(len, texts)))), np.int32)
+        for line, text in enumerate(texts):
+            token_ids[line, : len(text)] = text
         return token_ids
 
     def epoch_order(self, seed: int, batch_size: int) -> list[NDArray[np.int64]]:
@@ -81,4 +104,4 @@ def encode_split(
                 file.write(np.array(pending, dtype).tobytes())
                 pending = []
         file.write(np.array(pending, dtype).tobytes())
-    return EncodedSplit(path, offsets, targets, dtype)
+    return EncodedSplit(path, offsets, targets, dtype=dtype, sequence_length=sequence_length)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tfpipe.corpus import EncodedSplit
 from tfpipe.fit_progress import Progress
+from tfpipe.models.constraints import project_gradients
 from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.run_folder import RunFolder
 
@@ -113,9 +114,9 @@ class Trainer:
             scaled = getattr(self.optimizer, "get_scaled_loss", tf.identity)(loss)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
         gradients = getattr(self.optimizer, "get_unscaled_gradients", list)(gradients)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.model.trainable_variables, strict=True)
-        )
+        variables = self.model.trainable_variables
+        gradients = project_gradients(gradients, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         # Early on the mean is over few steps, so that it forgets the initial weights.
         done = tf.cast(self.optimizer.iterations, tf.float32)
         decay = tf.minimum(self.settings["weight_averaging"], (1 + done) / (10 + done))
@@ -162,7 +163,9 @@ class Trainer:
         for rows in order[state.step :]:
             targets = tf.constant(self.train.targets[rows], tf.int32)
             rate = tf.constant(self.learning_rate(), tf.float32)
-            loss, right = self.update(tf.constant(self.train.batch(rows)), targets, rate)
+            rng = np.random.default_rng([self.settings["seed"], state.epoch, state.step])
+            token_ids = tf.constant(self.train.batch(rows, rng))
+            loss, right = self.update(token_ids, targets, rate)
             state.loss_sum += float(loss)
             state.correct += float(right)
             state.step += 1

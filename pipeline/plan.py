@@ -13,7 +13,7 @@ from tfpipe.config import Recipe
 from tfpipe.data import Dataset, Split, sample_indices
 from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
 from tfpipe.tokenizer_rules import tokenizer_spec
-from tfpipe.vocabulary import build_vocabulary, choose_vocabulary_size, count_tokens
+from tfpipe.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
 
 # Texts that a choice looks at: the choice no longer changes with more, the time does.
 SAMPLE_TEXTS = 20_000
@@ -68,7 +68,7 @@ def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
     if not recipe.tokenizer["vocabulary_size"]:
         choose("tokenizer.vocabulary_size", *choose_vocabulary_size(counts, spec))
     size = recipe.tokenizer["vocabulary_size"]
-    vocabulary = build_vocabulary(counts, spec, size)
+    vocabulary = train_vocabulary(counts, spec, size)
     if len(vocabulary) < size:
         choose(
             "tokenizer.vocabulary_size", len(vocabulary),

@@ -53,7 +53,7 @@ def score_tokenizer(
     unseen = tfidf.transform(_count_ngrams(validation[0], tokenizer))
     if targets.ndim == 1:
         predicted = _predict(features, targets, unseen, seed)
-        return (predicted == validation[1]).astype(np.float64)
+        return np.asarray(predicted == validation[1], np.float64)
     columns = [_predict(features, column, unseen, seed) for column in targets.T]
     return _sample_f1(np.stack(columns, axis=1), validation[1])
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from device_runner.encode import SPECIAL_TOKENS, TokenizerSpec, split_text
+import numpy as np
+
+from device_runner.encode import SPECIAL_TOKENS, TokenizerSpec, split_chunks, split_text
+from device_runner.normalize import clean_text
 
 # Distinct words in memory: a Counter of a million takes about 150 MB.
 _MAX_COUNTED = 1_000_000
+_CHARS_AT_ONCE = 4_000_000
 # No word of a language is longer; encoded files and addresses are, and would fill the vocabulary.
 _MAX_TOKEN_CHARS = 100
 # What the wordpiece trainer sees: it slows down with both, and the rarest words merge nothing.
@@ -32,48 +37,51 @@ def count_tokens(texts: Iterable[str], spec: TokenizerSpec) -> Counter[str]:
     rare words are lower bounds then. Overlong words and those that no vocabulary file can hold
     (with a line end or a lone surrogate) are left out.
     """
+    if spec.kind == "char":
+        return _count_chars(texts, spec)
     counts: Counter[str] = Counter()
-    for units in _counted_units(texts, spec):
-        counts.update(units)
-        if len(counts) > _MAX_COUNTED:
-            counts = _without_rarest(counts)
-    unwritable = [
-        t for t in counts if len(t) > _MAX_TOKEN_CHARS or re.search("[\n\ud800-\udfff]", t)
-    ]
-    for token in unwritable:
-        del counts[token]
-    return counts
-
-
-def _counted_units(texts: Iterable[str], spec: TokenizerSpec) -> Iterator[list[str] | Counter[str]]:
-    if spec.kind != "wordpiece":
-        for text in texts:
-            yield split_text(text, spec)
-        return
-    # Counting what stands between spaces first leaves each repeated one to be split only once.
     chunks: Counter[str] = Counter()
+    # Counting what stands between spaces first leaves each repeated one to be split only once.
     for text in texts:
-        chunks.update(text.split(" "))
+        chunks.update(split_chunks(text, spec))
         if len(chunks) > _MAX_COUNTED // 10:
-            yield _words_of(chunks, spec)
+            counts = _add_words(counts, chunks, spec)
             chunks.clear()
-    yield _words_of(chunks, spec)
+    counts = _add_words(counts, chunks, spec)
+    unwritable = re.compile("[\n\ud800-\udfff]")
+    return Counter(
+        {
+            token: n
+            for token, n in counts.items()
+            if len(token) <= _MAX_TOKEN_CHARS and not unwritable.search(token)
+        }
+    )
 
 
-def _words_of(chunks: Counter[str], spec: TokenizerSpec) -> Counter[str]:
-    words: Counter[str] = Counter()
-    for chunk, count in chunks.items():
+def _add_words(counts: Counter[str], chunks: Counter[str], spec: TokenizerSpec) -> Counter[str]:
+    for chunk, n in chunks.items():
         for word in split_text(chunk, spec):
-            words[word] += count
-    return words
-
-
-def _without_rarest(counts: Counter[str]) -> Counter[str]:
+            counts[word] += n
     threshold = 1
-    while len(counts) > _MAX_COUNTED // 2:
+    while len(counts) > _MAX_COUNTED:
         counts = Counter({token: n for token, n in counts.items() if n > threshold})
         threshold *= 2
     return counts
+
+
+def _count_chars(texts: Iterable[str], spec: TokenizerSpec) -> Counter[str]:
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    batch: list[str] = []
+    num_chars = 0
+    for text in itertools.chain(texts, [None]):
+        if text is not None:
+            batch.append(clean_text(text, spec.lowercase))
+            num_chars += len(batch[-1])
+        if text is None or num_chars > _CHARS_AT_ONCE:
+            codes = np.frombuffer("".join(batch).encode("utf-32-le"), np.uint32)
+            counts += np.bincount(codes, minlength=len(counts))
+            batch, num_chars = [], 0
+    return Counter({chr(code): int(counts[code]) for code in np.flatnonzero(counts)})
 
 
 def choose_vocabulary_size(
@@ -167,10 +175,17 @@ def _train_wordpieces(counts: Counter[str], num_tokens: int) -> list[str]:
         initial_alphabet=sorted(alphabet),
         limit_alphabet=len(alphabet),
     )
-    repeated = (" ".join([word] * round(n * scale)) for word, n in words)
-    tokenizer.train_from_iterator(repeated, trainer)
+    tokenizer.train_from_iterator(_repeat(words, scale), trainer)
     ids = tokenizer.get_vocab(with_added_tokens=False)
     return sorted(ids, key=lambda token: ids[token])
+
+
+def _repeat(words: list[tuple[str, int]], scale: float) -> Iterator[str]:
+    """Yields each word as often as it is to count, in texts that the trainer holds 256 of."""
+    for word, n in words:
+        times = round(n * scale)
+        for start in range(0, times, 500):
+            yield " ".join([word] * min(500, times - start))
 
 
 def _alphabet(words: list[tuple[str, int]], num_tokens: int) -> tuple[set[str], set[str]]:

@@ -34,6 +34,7 @@ def verified(folder: Path, **changes: Any) -> Path:
 def exported(make_artifact: Callable[..., Path], texts_file: Path, tmp_path: Path) -> Path:
     """RUN/exports/one of a run that keeps its test texts."""
     (tmp_path / "run" / "data").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
     shutil.copy(texts_file, tmp_path / "run" / "data" / "test.jsonl")
     return verified(make_artifact("run/exports/one"))
 
@@ -78,13 +79,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 
 
 def test_real_measurement_of_artifact_and_bare_model(
-    exported: Path, make_artifact: Callable[..., Path], tiny_model: Any, tmp_path: Path
+    exported: Path, tiny_model: Any, tmp_path: Path
 ) -> None:
-    other = verified(make_artifact("run/exports/two"))
-    record = bench([exported, other, tiny_model.path])
+    record = bench([exported, tiny_model.path])
     assert record["failures"] == []
-    one, two, bare = record["results"]
-    assert (one["name"], two["name"], bare["name"]) == ("one", "two", "tiny")
+    one, bare = record["results"]
+    assert (one["name"], bare["name"]) == ("one", "tiny")
     for result in record["results"]:
         assert (result["device"], result["device_kind"]) == ("local", "native")
         assert (result["warmup_runs"], result["warmup_ns"]) >= (10, 500_000_000)
@@ -98,7 +98,7 @@ def test_real_measurement_of_artifact_and_bare_model(
     (file,) = (tmp_path / "run" / "bench").iterdir()
     assert file.name.startswith("local-")
     written = json.loads(file.read_text("utf-8"))
-    assert [result["name"] for result in written["results"]] == ["one", "two"]
+    assert [result["name"] for result in written["results"]] == ["one"]
     assert written["results"][0]["latencies_ns"] == one["latencies_ns"]
     assert datetime.fromisoformat(written["created"]).utcoffset() is not None
     assert written["settings"]["profile"]["name"] == "quick"
@@ -122,6 +122,14 @@ def test_texts_of_the_run_are_the_default(
         f"--texts={texts}",
         "--texts=",
     ]
+
+
+def test_folder_called_exports_is_no_run_by_that(
+    fake: FakeDevice, make_artifact: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = verified(make_artifact("copied/exports/one"))
+    assert bench([folder], device="fake")["settings"]["texts"] == [None]
+    assert not (tmp_path / "copied" / "bench").exists()
 
 
 def test_given_texts_and_token_ids_are_passed_on(

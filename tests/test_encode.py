@@ -2,9 +2,9 @@
 
 import gzip
 import hashlib
-import itertools
 import json
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -13,25 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device_runner import encode, normalize, unicode_table
-from device_runner.encode import Tokenizer, TokenizerSpec, format_vocabulary, read_vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tfpipe.tokenizer import tokenizer_spec, train_vocabulary
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 from tokenizers import models, normalizers, pre_tokenizers
 
+from device_runner import encode, normalize, unicode_table
+from device_runner.encode import Tokenizer, TokenizerSpec, format_vocabulary, read_vocabulary
+from tfpipe.tokenizer import tokenizer_spec, train_vocabulary
+
 UNASSIGNED = normalize.CharacterSet(unicode_table.UNASSIGNED)
 SURROGATES = range(0xD800, 0xE000)
+PRIVATE = {*range(0xE000, 0xF900), *range(0xF0000, 0x110000)}
 ASSIGNED = [c for c in range(0x110000) if c not in UNASSIGNED and c not in SURROGATES]
 MARKS = [c for codes in normalize.CharacterSet(unicode_table.MARKS).ranges for c in codes]
 
 # Marks of different combining classes, Hangul syllables and letters, capitals with odd lower case,
 # what composes, what is removed, what separates; random draws alone would seldom put them together.
 TRICKY = (
-    "aAbZ09 \t\n\r\0\x0b\x1c\x85\xa0\u3000\ufffd\ufeff\u200b\u200d\u200e\u202e\xad!'_#[]$`|é\u0301\u0323"
-    "\u0327\u0345\u05b0\u05bc\u0e31\u0e38\u0e48\u093f\u0941\u094d\u302e\u3099\u1dfa\u08d3\u1df6\U0001d165"
-    "\U00010f46\U00011a34İıßẞΣσςǅΩÅKﬁＡ가각힣\u1100\u1161\u11a8中文\uf900々ひらがなカﾀﾞไทยاَלהпрй😀🏽\U0002a6d6"
+    "aAbZ09 \t\n\r\0\x0b\x1c\x85\xa0\u3000\ufffd\ufeff\u200b\u200d\u200e\u202e\xad!'_#[]$`|é"
+    "\u0301\u0323\u0327\u0345\u05b0\u05bc\u0e31\u0e38\u0e48\u093f\u0941\u094d\u302e\u3099\u1dfa"
+    "\u08d3\u1df6\U0001d165\U00010f46\U00011a34İıßẞΣσςǅΩÅKﬁＡ가각힣\u1100\u1161\u11a8中文\uf900々ひらがなカﾀﾞไทยاَלהпрй😀🏽\U0002a6d6"
 )
 ASSIGNED_TEXT = st.text(
     st.one_of(
@@ -117,17 +119,24 @@ def test_unassigned_leaves_the_published_number_of_characters():
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-@pytest.mark.parametrize("form", ["a{}b", "{}", "A{}\u0323\u0301", "\u0345\u302e{}\u1df6B"])
-def test_wordpiece_splits_every_assigned_code_point_as_hugging_face_does(form, lowercase):
+def test_wordpiece_splits_every_assigned_code_point_as_hugging_face_does(lowercase):
     reference = hugging_face(lowercase)
     for start in range(0, len(ASSIGNED), 2000):
-        codes = ASSIGNED[start : start + 2000]
-        text = " ".join(form.format(chr(code)) for code in codes)
+        text = " ".join(f"a{chr(code)}B" for code in ASSIGNED[start : start + 2000])
         assert normalize.split_words(text, lowercase) == hugging_face_words(reference, text)
 
 
+@pytest.mark.parametrize("form", ["A{}\u0323\u0301", "\u0345\u302e{}\u1df6B"])
+def test_wordpiece_sorts_marks_as_hugging_face_does(form):
+    reference = hugging_face(True)
+    codes = [code for code in ASSIGNED if code not in PRIVATE]
+    for start in range(0, len(codes), 2000):
+        text = " ".join(form.format(chr(code)) for code in codes[start : start + 2000])
+        assert normalize.split_words(text, True) == hugging_face_words(reference, text)
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(text=ASSIGNED_TEXT)
 def test_wordpiece_equals_hugging_face_on_random_unicode(lowercase, text):
     assert_equals_hugging_face(text, lowercase)
@@ -153,7 +162,8 @@ def test_wordpiece_equals_hugging_face_on_packaged_data(lowercase):
     for name, texts in sets:
         spec = tokenizer_spec("wordpiece", lowercase)
         vocabulary = train_vocabulary(texts, spec, 4000)
-        ours = [Tokenizer(spec, vocabulary).encode(text) for text in texts]
+        tokenizer = Tokenizer(spec, vocabulary)
+        ours = [tokenizer.encode(text) for text in texts]
         reference = hugging_face(lowercase, vocabulary)
         encodings = reference.encode_batch(texts, add_special_tokens=False)
         assert ours == [encoding.ids for encoding in encodings], name
@@ -161,25 +171,26 @@ def test_wordpiece_equals_hugging_face_on_packaged_data(lowercase):
 
 
 def test_rules_are_the_same_in_every_python():
-    # Over every code point with neighbours that interact with it, assigned or not. The digest was
-    # made with Python 3.7 (Unicode 11) and is the same in all up to 3.13 (Unicode 15.1).
+    # Every code point of planes 0 and 1, assigned or not, with neighbours that interact with it.
+    # The digest was made with Python 3.7 (Unicode 11); 3.8 to 3.13 (Unicode 15.1) give the same.
     digest = hashlib.sha256()
-    for code in itertools.chain(range(0xD800), range(0xE000, 0x110000)):
-        text = f"A{chr(code)}\u0323\u302e\u0301"
+    planes = (*range(0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x110000, 97))
+    for start in range(0, len(planes), 500):
+        text = " ".join(f"A{chr(c)}\u0323\u302e\u0301" for c in planes[start : start + 500])
         for lowercase in (True, False):
             words = normalize.split_words(text, lowercase)
             clean = normalize.clean_text(text, lowercase)
             digest.update(json.dumps([words, clean, normalize.lower_text(text)]).encode())
-    assert digest.hexdigest() == "FROZEN"
+    assert digest.hexdigest() == "cb16e51dce3250d2136e8a20350d38297db02929e1716822facfb665b144f65b"
 
 
 def test_table_is_what_the_script_makes():
     python = shutil.which("python3.7")
     script = Path(__file__).parent.parent / "tools" / "make_unicode_table.py"
-    if python is None or not script.exists():
-        pytest.skip("needs python3.7 on the PATH and the script in the checkout")
-    command = [python, script, "--check", unicode_table.__file__]
-    assert subprocess.run(command, check=False).returncode == 0
+    # A version manager may have a python3.7 on the PATH that does not run.
+    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode:
+        pytest.skip("needs python3.7 on the PATH")
+    subprocess.run([python, script, "--check", unicode_table.__file__], check=True)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +213,18 @@ def test_many_accents_take_linear_time():
     assert normalize.split_words("a" + "\u0301\u0323" * 200_000, True) == ["a"]
     # 0.05 s here; the decomposition's sort alone would take minutes.
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("pattern", ["[ ]+", "[,]+", r"[\x0a,]+", r"[ \x0a,]+", r"[\x00-\x20]+"])
+@settings(max_examples=50, deadline=None)
+@given(text=st.text("aB ,\n\t\0", max_size=30), length=st.integers(1, 9))
+def test_word_splits_at_its_own_pattern_only(pattern, text, length):
+    vocabulary = ["<PAD>", "<START>", "<UNKNOWN>", "a", "b", "a b", "a\tb", "ab", "a,b"]
+    tokenizer = Tokenizer(TokenizerSpec("word", True, pattern), vocabulary)
+    words = [word for word in re.split(pattern, text.lower()) if word]
+    expected = [1, *(vocabulary.index(w) if w in vocabulary else 2 for w in words)]
+    assert tokenizer.encode(text) == expected
+    assert tokenizer.encode(text, length) == expected[:length]
 
 
 def test_wordpiece_gives_hand_made_ids():
@@ -302,7 +325,9 @@ def test_word_delimiters_mean_the_same_in_javascript(tmp_path):
         "console.log(JSON.stringify(['', 'u'].map(flags => texts.map("
         "text => text.split(new RegExp(pattern, flags)).filter(word => word)))))"
     )
-    run = subprocess.run([node, "-e", script, tmp_path / "in.json"], check=True, capture_output=True)
+    run = subprocess.run(
+        [node, "-e", script, tmp_path / "in.json"], check=True, capture_output=True
+    )
     plain, unicode_aware = json.loads(run.stdout)
     assert plain == unicode_aware == [python_words(text) for text in texts]
 
@@ -320,7 +345,8 @@ def test_word_delimiters_mean_the_same_in_re2():
 
 
 def test_word_delimiters_are_spaces_and_punctuation():
-    delimiters = "\0\t\n\r \x7f\xa0!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«»¿\u2019“”…、。！？・\u3000\u200b\ufeff€×"
+    delimiters = "\0\t\n\r \x7f\xa0!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«»¿×€"
+    delimiters += "\u2019“”…、。！？・\u3000\u200b\ufeff"
     inside = "aZ09éñßŁЖ中あア가ไ\u0e31\u093f\u094d\u0301\u200c\u200d\xad©☺😀²½ª\ua7ba"
     assert all(python_words(f"a{char}b") == ["a", "b"] for char in delimiters)
     assert all(python_words(f"a{char}b") == [f"a{char}b"] for char in inside)
@@ -365,10 +391,22 @@ def test_read_vocabulary_refuses_another_encoding(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "vocabulary", "message"),
     [
-        ("word", ["<PAD>", "<UNKNOWN>"], r"begins with \['<PAD>', '<UNKNOWN>'\]; kind='word' needs"),
-        ("wordpiece", [], r"begins with \[\]; kind='wordpiece' needs \['\[PAD\]', '\[UNK\]'\]\. Use"),
+        (
+            "word",
+            ["<PAD>", "<UNKNOWN>"],
+            r"begins with \['<PAD>', '<UNKNOWN>'\]; kind='word' needs",
+        ),
+        (
+            "wordpiece",
+            [],
+            r"begins with \[\]; kind='wordpiece' needs \['\[PAD\]', '\[UNK\]'\]\. Use",
+        ),
         ("char", ["<PAD>\r", "<UNKNOWN>\r"], r"begins with .*kind='char' needs"),
-        ("word", ["<PAD>", "<START>", "<UNKNOWN>", "a", "a"], r"Token 4 .*'a', is there twice\. Use"),
+        (
+            "word",
+            ["<PAD>", "<START>", "<UNKNOWN>", "a", "a"],
+            r"Token 4 .*'a', is there twice\. Use",
+        ),
         ("wordpiece", ["[PAD]", "[UNK]", "[PAD]"], r"Token 2 .* is there twice"),
         ("wordpiece", ["[PAD]", "[UNK]", ""], r"Token 2 .*'', is empty or not a text"),
         ("char", ["<PAD>", "<UNKNOWN>", 3], r"Token 2 .*3, is empty or not a text"),
@@ -397,14 +435,17 @@ GOOD = {"kind": "word", "lowercase": True, "delimiter_pattern": "[ ]+", "max_cha
         ({"kind": "bpe"}, r"kind='bpe' is not known\. Use one of \['char', 'word', 'wordpiece'\]"),
         ({"kind": ["word"]}, r"kind=\['word'\] is not known"),
         ({"lowercase": 1}, r"lowercase=1 is not a bool\. Use true or false"),
-        ({"kind": "char"}, r"delimiter_pattern='\[ \]\+' does not fit kind='char'\. Leave it empty"),
+        (
+            {"kind": "char"},
+            r"delimiter_pattern='\[ \]\+' does not fit kind='char'\. Leave it empty",
+        ),
         ({"max_chars_per_word": 5}, r"max_chars_per_word=5 does not fit kind='word'\. Use"),
         ({"max_chars_per_word": False}, r"max_chars_per_word=False does not fit kind='word'"),
         (
             {"kind": "wordpiece", "delimiter_pattern": ""},
             r"max_chars_per_word=0 does not fit kind='wordpiece'",
         ),
-        ({"extra": 1}, r"keys are \['delimiter_pattern', 'extra', .* not \['delimiter_pattern'"),
+        ({"extra": 1}, r"keys are \['kind', .*, 'extra'\], not \['kind', 'lowercase'"),
     ],
 )
 def test_spec_refuses_wrong_values(changes, message):
@@ -421,17 +462,36 @@ def test_spec_refuses_other_json(value):
 @pytest.mark.parametrize(
     "pattern",
     # What engines read differently, or what could loop or backtrack.
-    ["", "x", "[]+", "[^a]+", r"[\w]+", r"[^\w']+", r"[\s]+", r"\b", "[a]*", "[a]", "([a])+", "[[a]+"]
+    [
+        "",
+        "x",
+        "[]+",
+        "[^a]+",
+        r"[\w]+",
+        r"[^\w']+",
+        r"[\s]+",
+        r"\b",
+        "[a]*",
+        "[a]",
+        "([a])+",
+        "[[a]+",
+    ]
     + ["[a-]+", "[a--b]+", "[a+", "[a]+|b", r"[\d]+", r"[\n]+", r"[\x4]+", "[a]+?", None, 3],
 )
 def test_spec_refuses_patterns_that_engines_read_differently(pattern):
-    with pytest.raises(ValueError, match=r"delimiter_pattern=.* is not one character class such as"):
+    with pytest.raises(
+        ValueError, match=r"delimiter_pattern=.* is not one character class such as"
+    ):
         TokenizerSpec("word", True, pattern)
 
 
-@pytest.mark.parametrize("pattern", ["[z-a]+", "[😀]+", "[a-\uffff]+", "[\ud800]+", "[\ud7ff-\ue000]+"])
+@pytest.mark.parametrize(
+    "pattern", ["[z-a]+", "[😀]+", "[a-\uffff]+", "[\ud800]+", "[\ud7ff-\ue000]+"]
+)
 def test_spec_refuses_ranges_that_engines_read_differently(pattern):
-    with pytest.raises(ValueError, match=r"has the range U\+[0-9A-F]+ to U\+[0-9A-F]+, which engines"):
+    with pytest.raises(
+        ValueError, match=r"has the range U\+[0-9A-F]+ to U\+[0-9A-F]+, which engines"
+    ):
         TokenizerSpec("word", True, pattern)
 
 

@@ -8,13 +8,11 @@ device may have:
 The script prints the module; `--check FILE` compares instead. It need only be run again if a rule
 below changes: the table itself is frozen, since a change would alter the ids of trained models.
 
-Two sources agree but for a few hundred characters. The Hugging Face `tokenizers` library, which
-decides what BERT's rules mean here, takes lower-casing and decomposition from current tables but
-general categories from the crate `unicode_categories`, which stopped at Unicode 8. What Unicode 9
-to 11 added is therefore neither mark nor punctuation nor control to it. `UNKNOWN_TO_UNICODE_8`
-lists those that matter (found by asking the library about every code point), and
-`CHANGED_SINCE_UNICODE_8` the one that was punctuation then and is a mark now. The tests compare
-the result with the library again, one code point at a time.
+Two sources agree but for a few hundred characters. The Hugging Face `tokenizers` library (0.23.3),
+which decides what BERT's rules mean here, lower-cases by current tables, but takes categories from
+Unicode 8 and combining classes from Unicode 9. What came later is neither mark nor punctuation nor
+control to it, and a mark that came later is not sorted among others. The constants below list what
+matters, found by asking the library about every code point; the tests ask it again.
 """
 
 import argparse
@@ -22,12 +20,19 @@ import sys
 import unicodedata
 
 UNICODE_VERSION = "11.0.0"
+# Marks, punctuation and controls of Unicode 9 to 11 (and letters between them, to no effect).
 UNKNOWN_TO_UNICODE_8 = """
 7fd 8d3-8e2 9fd-9fe a76 afa-aff c04 c84 d00 d3b-d3c 1885-1886 1df6-1df9 1dfb 2e43-2e4e a8c5 a8ff
 10d24-10d27 10f46-10f59 110cd 1123e 1133b 11438-1145e 11660-1166c 1182f-1183b 11a01-11aa2
 11c30-11c71 11c92-11cb6 11d31-11d97 11ef3-11ef8 16e97-16e9a 1e000-1e02a 1e944-1e95f
 """
+# Punctuation then, a mark now.
 CHANGED_SINCE_UNICODE_8 = {0x111C9: "Po"}
+# Marks with a combining class of Unicode 10 and 11.
+UNKNOWN_TO_UNICODE_9 = """
+7fd 8d3 9fe d3b-d3c 1df6-1df9 10d24-10d27 10f46-10f50 1133b 1145e 11839-1183a 11a34 11a47 11a99
+11d42 11d44-11d45 11d97
+"""
 
 # The blocks that BERT's rules set apart as Chinese, whole, so that later additions are covered.
 CHINESE = "3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 2f800-2fa1f"
@@ -105,6 +110,11 @@ def classes():
     delimiters = select(category, DELIMITER_CATEGORIES) | parse_ranges(SEPARATING_FORMATS)
     return [
         ("UNASSIGNED", "Not assigned in Unicode 11; kept as they are.", select(category, ("Cn",))),
+        (
+            "UNORDERED",
+            "Marks that normalization leaves in their place, as if they were letters.",
+            parse_ranges(UNKNOWN_TO_UNICODE_9),
+        ),
         ("REMOVED", "NUL, U+FFFD, control, format, private use, surrogates.", controls | {0xFFFD}),
         ("SPACES", "Become one space.", spaces),
         ("CHINESE", "Each a word of its own.", parse_ranges(CHINESE)),

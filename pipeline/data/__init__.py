@@ -12,3 +12,4 @@ from tfpipe.data.packaged import PACKAGED as PACKAGED
 from tfpipe.data.packaged import Packaged as Packaged
 from tfpipe.data.split import Split as Split
 from tfpipe.data.stratify import sample_indices as sample_indices
+from tfpipe.data.stratify import shuffled_indices as shuffled_indices

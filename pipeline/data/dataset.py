@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tfpipe.data.findings import find_warnings
 from tfpipe.data.packaged import COLUMNS, PACKAGED
 from tfpipe.data.scan import Labels, Scan, scan_table
 from tfpipe.data.split import Split, make_splits, target_table
 from tfpipe.data.stratify import TEST, TEST_FRACTION, assign_splits
 from tfpipe.data.table import Table, describe_need, open_table, shorten
-from tfpipe.data.text_file import sha256_of, stamp_file
+from tfpipe.data.text_file import FileStamp, sha256_of, stamp_file
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def open_dataset(
         labels=names,
         multi_label=multi_label,
         num_rows=sum(scan.num_rows for scan in scans),
-        fingerprint_sha256=sha256_of(*(table.path for table in tables)),
+        fingerprint_sha256=fingerprint(stamps),
         text_column=tables[0].text_column,
         label_column=tables[0].label_column,
         test_source=str(test) if test else (tables[1].path.name if tables[1:] else None),
@@ -197,6 +198,11 @@ def check_scan(scan: Scan, labels: Labels, *, known: int | None) -> None:
             f"{path}: {len(unknown)} of its labels are not in the training data: "
             f"{shorten(unknown, 10)}. Correct them, or add training rows."
         )
+
+
+def fingerprint(stamps: list[FileStamp]) -> str:
+    """Returns the SHA-256 of the files' bytes, one after the other."""
+    return stamps[0].sha256 if len(stamps) == 1 else sha256_of(*(stamp.path for stamp in stamps))
 
 
 def merge_skipped(scans: list[Scan]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tfpipe.data.scan import LABEL_SEPARATOR, MAX_TEXT_CHARACTERS, Labels, Scan
 from tfpipe.data.stratify import TEST, TRAIN
 from tfpipe.data.table import shorten
@@ -109,7 +110,7 @@ def about_duplicates(scan: Scan) -> list[str]:
             f"equal texts were kept in one split."
         )
     if num_contradictory:
-        found.append(f"{num_contradictory} texts stand there with different labels.")
+        found.append(f"The same text has different labels in {num_contradictory} cases.")
     return found
 
 

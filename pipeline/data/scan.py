@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tfpipe.data.table import Cells, Table
 
 MAX_TEXT_CHARACTERS = 1_000_000  # far above any sequence length; longer texts are cut and counted

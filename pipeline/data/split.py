@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tfpipe.data.scan import Labels, Scan, clean_text
 from tfpipe.data.stratify import LEFT_OUT, SPLIT_NAMES, TEST
 from tfpipe.data.table import Table

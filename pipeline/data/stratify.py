@@ -28,16 +28,22 @@ def mix64(values: UInt64s, seed: int) -> UInt64s:
     return result
 
 
+def shuffled_indices(num_rows: int, seed: int) -> Indices:
+    """Returns the row numbers 0 … num_rows - 1 in an order drawn from the seed.
+
+    >>> shuffled_indices(5, 1).tolist()
+    [0, 3, 1, 2, 4]
+    """
+    return np.argsort(mix64(np.arange(num_rows, dtype=np.uint64), seed), kind="stable")
+
+
 def sample_indices(num_rows: int, limit: int, seed: int) -> Indices:
     """Returns at most `limit` of the row numbers 0 … num_rows - 1, ascending.
 
     >>> sample_indices(5, 10, 1).tolist()
     [0, 1, 2, 3, 4]
     """
-    if num_rows <= limit:
-        return np.arange(num_rows)
-    keys = mix64(np.arange(num_rows, dtype=np.uint64), seed)
-    return np.sort(np.argpartition(keys, limit)[:limit])
+    return np.sort(shuffled_indices(num_rows, seed)[:limit])
 
 
 def assign_splits(

@@ -87,6 +87,15 @@ def read_lines(path: Path, *, newline: str) -> Iterator[str]:
         ValueError: The bytes are not UTF-8, the gzip stream is broken, or a line is too long.
     """
     try:
+        yield from decode_lines(path, newline=newline)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} is not a whole gzip file ({error}). Pack or download it again."
+        ) from error
+
+
+def decode_lines(path: Path, *, newline: str) -> Iterator[str]:
+    try:
         with open_binary(path) as binary:
             if binary.read(3) != codecs.BOM_UTF8:
                 binary.seek(0)
@@ -100,10 +109,6 @@ def read_lines(path: Path, *, newline: str) -> Iterator[str]:
                 yield line
     except UnicodeDecodeError as error:
         raise ValueError(describe_wrong_encoding(path)) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} is not a whole gzip file ({error}). Pack or download it again."
-        ) from error
 
 
 def describe_wrong_encoding(path: Path) -> str:

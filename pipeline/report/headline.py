@@ -74,11 +74,7 @@ def best_artifacts(report: dict[str, Any]) -> list[Best]:
         if artifact["verdict"]["status"] == "passed"
         and artifact["accuracy"]["artifact"] is not None
     ]
-    measured: dict[str, Result] = {}
-    for group in groups_of(report)[:1]:
-        for artifact, result in group.rows:
-            if result["validity"] != "invalid" and result["p50_ns"] is not None:
-                measured[artifact["name"]] = result
+    measured = _usable_results(report)
 
     def speed(artifact: Artifact) -> float:
         result = measured.get(artifact["name"])
@@ -106,6 +102,16 @@ def best_artifacts(report: dict[str, Any]) -> list[Best]:
         Best(name, only or _listing(held), _sentence(by_name[name], measured.get(name)))
         for name, held in roles.items()
     ]
+
+
+def _usable_results(report: dict[str, Any]) -> dict[str, Result]:
+    """Returns artifact → its result in the first group, if that is not invalid."""
+    return {
+        artifact["name"]: result
+        for group in groups_of(report)[:1]
+        for artifact, result in group.rows
+        if result["validity"] != "invalid" and result["p50_ns"] is not None
+    }
 
 
 def _listing(roles: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from tfpipe.report.markup import Html, escape, tag
 from tfpipe.report.table import Cell, Column, Table
 
@@ -34,21 +36,7 @@ def html_table(table: Table, kind: str = "") -> Html:
         )
         for c in table.columns
     ]
-    rows = []
-    for row in table.rows:
-        cells = [
-            _cell(cell, column, role.get("cell"))
-            for cell, column in zip(row[1:], table.columns[1:], strict=True)
-        ]
-        first = tag(
-            "th",
-            *_content(row[0]),
-            scope="row",
-            role=role.get("first"),
-            dir="auto",
-            title=row[0].title or None,
-        )
-        rows.append(tag("tr", first, *cells, role=role.get("row")))
+    rows = [_row(row, table.columns, role) for row in table.rows]
     body = tag(
         "table",
         tag("caption", tag("span", table.caption or table.title)),
@@ -58,6 +46,22 @@ def html_table(table: Table, kind: str = "") -> Html:
         class_=kind or None,
     )
     return scroll_box(body, table.title)
+
+
+def _row(row: Sequence[Cell], columns: Sequence[Column], role: Mapping[str, str]) -> Html:
+    cells = [
+        _cell(cell, column, role.get("cell"))
+        for cell, column in zip(row[1:], columns[1:], strict=True)
+    ]
+    first = tag(
+        "th",
+        *_content(row[0]),
+        scope="row",
+        role=role.get("first"),
+        dir="auto",
+        title=row[0].title or None,
+    )
+    return tag("tr", first, *cells, role=role.get("row"))
 
 
 def _cell(cell: Cell, column: Column, role: str | None) -> Html:

@@ -112,13 +112,15 @@ svg .small,svg .axis{font-size:13px}
 font-weight:400}
 }
 @media print{
+@page{size:landscape;margin:12mm}
 :root{color-scheme:light;--page:#fff;--card:#fff;--text:#000;--muted:#444;--line:#bbb;
 --accent:#0a5cad;--second:#a84300;--good:#1a6b33;--bad:#b42318;--warn:#7d5200;--heat:96 165 250}
 body{max-width:none;padding:0;font-size:11pt}
 table{font-size:8pt}
 .wide th,.wide td{padding:.3rem .2rem}
 caption span{max-width:none}
-.wide th:first-child,.wide .verdict{min-width:0}
+.results,.wide{font-size:7pt}
+.wide th:first-child,.wide .verdict{min-width:6rem}
 .scroll{overflow:visible}
 tr,.best li{break-inside:avoid}
 h2,h3,figcaption{break-after:avoid}
