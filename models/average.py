@@ -16,9 +16,9 @@ def build_average_classifier(
     *,
     embedding_dim: int = 64,
     pooling: str = "mean",
-    dropout: float = 0.3,
-    token_dropout: float = 0.1,
-    embedding_dropout: float = 0.0,
+    dropout: float = 0.5,
+    token_dropout: float = 0.2,
+    embedding_dropout: float = 0.5,
     seed: int = 1,
 ) -> keras.Model:
     """Bag of embeddings: order is lost, so it shows what the other models gain from order.

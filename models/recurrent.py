@@ -49,9 +49,10 @@ def build_lstm_classifier(
     num_layers: int = 1,
     pooling: str = "mean_max",
     embedding_skip: bool = True,
-    dropout: float = 0.3,
-    token_dropout: float = 0.1,
-    embedding_dropout: float = 0.2,
+    branch_dropout: float = 0.3,
+    dropout: float = 0.5,
+    token_dropout: float = 0.2,
+    embedding_dropout: float = 0.5,
     seed: int = 1,
 ) -> keras.Model:
     """LSTM (Hochreiter and Schmidhuber 1997) that reads the text from its end to its beginning.
@@ -62,6 +63,7 @@ def build_lstm_classifier(
     Args:
         pooling: See `MaskedPooling`; "last" is the final state, that of the first token.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
+        branch_dropout: Fraction of texts whose LSTM features are dropped in training.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
@@ -85,7 +87,7 @@ def build_lstm_classifier(
         states = layer(states)
     if pooling != "last":
         states = MaskedPooling(pooling, name="pooling")([ReverseTime(name="reverse")(states), mask])
-    features = [states]
+    features = [drop_branch(states, branch_dropout, seed)]
     if embedding_skip:
         features.append(pool_embeddings(vectors, mask, pooling))
     logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
@@ -102,9 +104,10 @@ def build_bilstm_classifier(
     num_layers: int = 1,
     pooling: str = "mean_max",
     embedding_skip: bool = True,
-    dropout: float = 0.3,
-    token_dropout: float = 0.1,
-    embedding_dropout: float = 0.2,
+    branch_dropout: float = 0.3,
+    dropout: float = 0.5,
+    token_dropout: float = 0.2,
+    embedding_dropout: float = 0.5,
     seed: int = 1,
 ) -> keras.Model:
     """Two LSTMs a layer, one for each direction, as two plain layers that every tool can see.
@@ -115,6 +118,7 @@ def build_bilstm_classifier(
         units: Of one direction; the concatenated states have twice as many features.
         pooling: See `MaskedPooling`; "last" is both final states.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
+        branch_dropout: Fraction of texts whose LSTM features are dropped in training.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
@@ -140,14 +144,22 @@ def build_bilstm_classifier(
         if not final:
             backward = ReverseTime(name=f"reverse_{index}")(backward)
     if pooling == "last":
-        features = [MaskedPooling("last", name="pooling")([forward, mask]), backward]
+        forward = MaskedPooling("last", name="pooling")([forward, mask])
+        states = keras.layers.Concatenate(name="states")([forward, backward])
     else:
         both = keras.layers.Concatenate(name="states")([forward, backward])
-        features = [MaskedPooling(pooling, name="pooling")([both, mask])]
+        states = MaskedPooling(pooling, name="pooling")([both, mask])
+    features = [drop_branch(states, branch_dropout, seed)]
     if embedding_skip:
         features.append(pool_embeddings(vectors, mask, pooling))
     logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="bilstm")
+
+
+def drop_branch(features: Any, rate: float, seed: int) -> Any:
+    """Drops all LSTM features of some texts in training, so that the embeddings learn to do alone
+    what they can, and the LSTM what they cannot."""
+    return ResumableDropout(rate, seed + 3, (0,), name="branch_dropout")(features)
 
 
 def pool_embeddings(vectors: Any, mask: Any, pooling: str) -> Any:

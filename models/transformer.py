@@ -26,10 +26,10 @@ def build_transformer_classifier(
     num_heads: int = 4,
     feed_forward_dim: int = 128,
     norm: str = "pre",
-    pooling: str = "mean_max",
-    dropout: float = 0.3,
+    pooling: str = "mean",
+    dropout: float = 0.5,
     token_dropout: float = 0.1,
-    embedding_dropout: float = 0.2,
+    embedding_dropout: float = 0.5,
     seed: int = 1,
 ) -> keras.Model:
     """Encoder (Vaswani et al. 2017) with learned positions, ReLU and padding-masked attention.

@@ -242,3 +242,7 @@ def recipe(model: str) -> None:
 def main() -> None:
     """Runs the command line."""
     cli.main(prog_name="tfpipe")
+
+
+if __name__ == "__main__":
+    main()

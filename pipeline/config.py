@@ -17,6 +17,7 @@ MODEL_NAMES = ("average", "bilstm", "lstm", "transformer")
 LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "data.sequence_length": (0, 4096),
     "tokenizer.kind": frozenset({"auto", "word", "wordpiece", "char"}),
+    "tokenizer.lowercase": frozenset({"auto", "true", "false"}),
     "tokenizer.vocabulary_size": (0, 500_000),
     "model.embedding_dim": (1, 1024),
     "model.units": (1, 1024),
@@ -26,6 +27,7 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "model.norm": frozenset({"pre", "post"}),
     "model.pooling": frozenset({"last", "max", "mean", "mean_max"}),
     "model.dropout": (0, 0.95),
+    "model.branch_dropout": (0, 0.95),
     "model.token_dropout": (0, 0.95),
     "model.embedding_dropout": (0, 0.95),
     "train.epochs": (0, 10_000),
@@ -33,6 +35,7 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "train.learning_rate": (1e-7, 10),
     "train.warmup_fraction": (0, 1),
     "train.weight_decay": (0, 1),
+    "train.subword_dropout": (0, 0.95),
     "train.label_smoothing": (0, 0.5),
     "train.weight_averaging": (0, 0.99999),
     "train.gradient_clip_norm": (0, 1e6),
@@ -50,7 +53,7 @@ class Recipe:
     Attributes:
         model_name: A key of `tfpipe.models.MODELS`.
         tokenizer: `kind` ("auto": chosen on the validation split), `vocabulary_size`
-            (0: chosen from the data), `lowercase`.
+            (0: chosen from the data), `lowercase` ("auto": chosen on the validation split).
         model: Keyword arguments of the model's builder.
         train: The optimisation; each key is explained in the packaged recipe.
     """
@@ -166,6 +169,8 @@ def checked(key: str, value: Any, default: Any) -> Any:
     """Returns `value` when it has the default's type and lies in the key's limits."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(default, str) and isinstance(value, bool):
+        value = str(value).lower()
     if type(value) is not type(default):
         raise ValueError(f"{key}={value!r} must be of type {type(default).__name__}, like {default!r}.")
     limit = LIMITS.get(key)

@@ -12,7 +12,7 @@ from device_runner.encode import Tokenizer
 from tfpipe.config import Recipe
 from tfpipe.data import Dataset, Split, sample_indices
 from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
-from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.tokenizer_rules import spec_of
 from tfpipe.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
 
 # Texts that a choice looks at: the choice no longer changes with more, the time does.
@@ -39,8 +39,7 @@ class Plan:
 
     def tokenizer(self) -> Tokenizer:
         """Returns the tokenizer of the recipe and the vocabulary."""
-        values = self.recipe.tokenizer
-        return Tokenizer(tokenizer_spec(values["kind"], values["lowercase"]), self.vocabulary)
+        return Tokenizer(spec_of(self.recipe.tokenizer), self.vocabulary)
 
 
 def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
@@ -56,14 +55,16 @@ def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
         recipe = recipe.replace({key: value})
         choices.append({"key": key, "value": value, "reason": reason})
 
-    if recipe.tokenizer["kind"] == "auto":
+    asked = recipe.tokenizer
+    if "auto" in (asked["kind"], asked["lowercase"]):
         validation = dataset.splits["validation"]
         choice = choose_tokenizer(
-            *sample(train, seed), *sample(validation, seed), multi_label=dataset.multi_label,
-            lowercase=recipe.tokenizer["lowercase"], seed=seed,
+            *sample(train, seed), *sample(validation, seed), kind=asked["kind"],
+            lowercase=asked["lowercase"], seed=seed,
         )
         choose("tokenizer.kind", choice.kind, choice.reason)
-    spec = tokenizer_spec(recipe.tokenizer["kind"], recipe.tokenizer["lowercase"])
+        choose("tokenizer.lowercase", str(choice.lowercase).lower(), choice.case_reason)
+    spec = spec_of(recipe.tokenizer)
     counts = count_tokens(train.texts(), spec)
     if not recipe.tokenizer["vocabulary_size"]:
         choose("tokenizer.vocabulary_size", *choose_vocabulary_size(counts, spec))

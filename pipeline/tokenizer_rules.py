@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from device_runner import unicode_table
 from device_runner.encode import TokenizerSpec
 from device_runner.normalize import CharacterSet
@@ -27,6 +30,11 @@ def tokenizer_spec(kind: str, lowercase: bool) -> TokenizerSpec:
         delimiter_pattern=word_delimiter_pattern() if kind == "word" else "",
         max_chars_per_word=_MAX_CHARS_PER_WORD if kind == "wordpiece" else 0,
     )
+
+
+def spec_of(section: Mapping[str, Any]) -> TokenizerSpec:
+    """Returns the rules that a recipe's [tokenizer] section means, none of its values open."""
+    return tokenizer_spec(section["kind"], section["lowercase"] == "true")
 
 
 def word_delimiter_pattern() -> str:

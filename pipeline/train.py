@@ -26,6 +26,7 @@ from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
 from tfpipe.models import MODELS
 from tfpipe.plan import Plan, make_plan
 from tfpipe.run_folder import MAX_CALIBRATION_EXAMPLES, MAX_TEST_EXAMPLES, RunFolder
+from tfpipe.subword_dropout import MAX_TEXTS, SubwordDropout
 from tfpipe.variant import save_weights
 from tfpipe.verb import make_callable
 from tfpipe.versions import now, read_versions
@@ -191,6 +192,12 @@ def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
         name: encode(folder, name, dataset, tokenizer, recipe.data["sequence_length"])
         for name in ("train", "validation")
     }
+    rate = recipe.train["subword_dropout"]
+    source = dataset.splits["train"]
+    if rate and tokenizer.spec.kind == "wordpiece" and source.num_examples <= MAX_TEXTS:
+        splits["train"].subword_dropout = SubwordDropout(
+            source.texts(), tokenizer, rate=rate, seed=recipe.train["seed"]
+        )
     build = MODELS[recipe.model_name]
     return Trainer(
         lambda: build(

@@ -12,7 +12,7 @@ from device_runner.files import write_file_atomic
 from numpy.typing import NDArray
 
 from tfpipe.run_folder import RunFolder
-from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.tokenizer_rules import spec_of
 
 
 def save_weights(folder: RunFolder, variant: str, weights: list[NDArray[Any]]) -> None:
@@ -66,6 +66,5 @@ def read_labels(folder: RunFolder) -> list[str]:
 
 def load_tokenizer(folder: RunFolder) -> Tokenizer:
     """Returns the tokenizer that the run was trained with."""
-    values = folder.read()["recipe"]["tokenizer"]
-    spec = tokenizer_spec(values["kind"], values["lowercase"])
+    spec = spec_of(folder.read()["recipe"]["tokenizer"])
     return Tokenizer(spec, read_vocabulary(folder.vocabulary))

@@ -22,12 +22,10 @@ _MAX_TOKEN_CHARS = 100
 _MAX_TRAINER_WORDS = 200_000
 _MAX_TRAINER_OCCURRENCES = 3_000_000
 
-# Default sizes. Of wordpiece sizes from 1,000 to 16,000, tried with linear models on the benchmark
-# sets (1,700 to 14,000 training texts), 2,000 or 4,000 was best or within noise of it on each. That
-# is about one piece for each word that occurs 10 times.
+# Default sizes. For LSTM and Transformer a rare word that stays whole helps (topics, languages), as
+# `subword_dropout` shows them its pieces as well; a table of 8,000 rows is 0.5 MB in int8.
 MAX_SIZE = {"word": 20_000, "wordpiece": 8_000, "char": 8_000}
 MIN_WORDPIECES = 2_000
-FREQUENT = 10
 
 
 def count_tokens(texts: Iterable[str], spec: TokenizerSpec) -> Counter[str]:
@@ -97,15 +95,14 @@ def choose_vocabulary_size(
     num_special = len(SPECIAL_TOKENS[spec.kind])
     limit = MAX_SIZE[spec.kind]
     if spec.kind == "wordpiece":
-        frequent = sum(n >= FREQUENT for n in counts.values())
         alphabet, continuing = _alphabet(_ranked(counts), limit)
-        wanted = num_special + len(alphabet) + len(continuing) + frequent
+        wanted = num_special + len(alphabet) + len(continuing) + len(counts)
         size = min(limit, max(MIN_WORDPIECES, wanted))
         reason = (
-            f"{frequent:,} words occur at least {FREQUENT} times in the training texts, beside "
-            f"{len(alphabet):,} characters"
+            f"the training texts hold {len(counts):,} different words and {len(alphabet):,} "
+            "characters"
         )
-        bound = f"at least {MIN_WORDPIECES:,}, so that words stay whole" if size > wanted else ""
+        bound = f"at least {MIN_WORDPIECES:,}, so that frequent words stay whole" if size > wanted else ""
     else:
         repeated = sum(n >= 2 for n in counts.values())
         wanted = num_special + repeated

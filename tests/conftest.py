@@ -208,3 +208,51 @@ def old_python() -> str:
     """A Python 3.7, the oldest that the device runner supports; NumPy or not."""
     python = os.environ.get("TFPIPE_PYTHON37", "python3.7")
     return executable_of(python, f"{python} is not there; set TFPIPE_PYTHON37 to a Python 3.7")
+
+
+def write_colours(path: Path, *, num_rows: int = 240, seed: int = 5) -> Path:
+    """Writes a CSV that a model learns in seconds: three classes, each with words of its own."""
+    random = np.random.default_rng(seed)
+    words = {"red": "apple cherry rose", "green": "grass leaf moss", "blue": "sky sea ice"}
+    shared = "the a of near under big small old new".split()
+    lines = ["text,label"]
+    for index in range(num_rows):
+        label = sorted(words)[index % 3]
+        own = random.choice(words[label].split(), 2)
+        text = " ".join([*own, *random.choice(shared, random.integers(1, 6)), f"n{index}"])
+        lines.append(f"{text},{label}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+SMALL = [
+    "train.epochs=4", "train.batch_size=16", "train.learning_rate=0.02", "model.embedding_dim=8",
+    "model.dropout=0", "model.token_dropout=0", "model.embedding_dropout=0",
+    "train.label_smoothing=0", "data.sequence_length=12", "tokenizer.kind=word",
+]
+SMALL_LSTM = [*SMALL, "model.units=8", "model.branch_dropout=0"]
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two finished runs on the colours, "lstm" and "transformer". Copy one before changing it."""
+    from tfpipe.config import load_recipe
+    from tfpipe.train import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    data = write_colours(folder / "colours.csv")
+    recipes = {"lstm": SMALL_LSTM, "transformer": [*SMALL, "model.num_heads=2"]}
+    for name, overrides in recipes.items():
+        train(data, folder / name, recipe=load_recipe(name, overrides=overrides))
+    return {name: folder / name for name in recipes}
+
+
+@pytest.fixture(scope="session")
+def exported_run(trained_runs: dict[str, Path]) -> Path:
+    """The lstm run with one artifact, cpu-float32, verified. Copy it before changing it."""
+    from tfpipe.export.artifact import export_artifact
+    from tfpipe.verify import verify
+
+    export_artifact(trained_runs["lstm"])
+    verify(trained_runs["lstm"] / "exports" / "cpu-float32")
+    return trained_runs["lstm"]
