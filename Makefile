@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test test-slow bench lint environment test-environment clean
 
 demo: environment
-	$(BIN)/python examples/demo.py --runs $(RUNS)/demo
+	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh $(RUNS)/demo
 
 test: test-environment lint
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

@@ -4,8 +4,8 @@
     python benchmarks/accuracy.py --runs runs/benchmarks --sets topics --models lstm
 
 Every cell goes through the command line, as a user's would. What is done is skipped: a finished
-training, a verified export, a bench of the same file. The table is printed after each cell's run and
-kept as RUNS/accuracy.json and RUNS/accuracy.md.
+training, a verified export, a bench of the same file. The table is kept as RUNS/accuracy.json and
+RUNS/accuracy.md.
 """
 
 import argparse
@@ -85,13 +85,19 @@ def describe_cell(name: str, model: str, runs: Path) -> list[dict[str, Any]]:
         bench = benches.get(verified.get("model_sha256"), {}) if verified.get("passed") else {}
         rows.append(
             {
-                "set": name, "model": model, "scheme": scheme,
+                "set": name,
+                "model": model,
+                "scheme": scheme,
                 "baseline": metrics["baseline"]["tfidf_logistic_regression"]["accuracy"],
-                "keras": metrics["test"]["accuracy"], "file": verified.get("artifact"),
-                "agreement": verified.get("agreement"), "passed": verified.get("passed"),
+                "keras": metrics["test"]["accuracy"],
+                "file": verified.get("artifact"),
+                "agreement": verified.get("agreement"),
+                "passed": verified.get("passed"),
                 "num_examples": verified.get("num_examples"),
-                "size_bytes": facts.get("model_size_bytes"), "p50_ns": bench.get("p50_ns"),
-                "num_runs": bench.get("num_runs"), "validity": bench.get("validity"),
+                "size_bytes": facts.get("model_size_bytes"),
+                "p50_ns": bench.get("p50_ns"),
+                "num_runs": bench.get("num_runs"),
+                "validity": bench.get("validity"),
                 "training_seconds": content["training"]["seconds"],
                 "sequence_length": content["recipe"]["data"]["sequence_length"],
             }
@@ -102,15 +108,21 @@ def describe_cell(name: str, model: str, runs: Path) -> list[dict[str, Any]]:
 def format_rows(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table; "–" is unknown."""
     lines = [
-        "| set | model | T | scheme | baseline | Keras | file | agreement | n | kB | p50 µs | bench |",
+        "| set | model | T | scheme | baseline | Keras | file | agreement | n | kB | p50 µs "
+        "| bench |",
         "|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     for row in rows:
         verdict = row["validity"] or ("failed" if row["passed"] is False else "–")
         cells = [
-            row["set"], row["model"], str(row["sequence_length"]), row["scheme"],
-            *(f"{row[key]:.4f}" if row[key] is not None else "–"
-              for key in ("baseline", "keras", "file", "agreement")),
+            row["set"],
+            row["model"],
+            str(row["sequence_length"]),
+            row["scheme"],
+            *(
+                f"{row[key]:.4f}" if row[key] is not None else "–"
+                for key in ("baseline", "keras", "file", "agreement")
+            ),
             str(row["num_examples"] or "–"),
             f"{row['size_bytes'] / 1000:.0f}" if row["size_bytes"] else "–",
             f"{row['p50_ns'] / 1000:.0f}" if row["p50_ns"] else "–",
@@ -132,7 +144,9 @@ def main() -> None:
         for name in options.sets:
             run_cell(name, model, options.runs, options.shared)
             rows = [
-                row for each in options.sets for kind in MODEL_NAMES
+                row
+                for each in options.sets
+                for kind in MODEL_NAMES
                 for row in describe_cell(each, kind, options.runs)
             ]
             write_json_atomic(options.runs / "accuracy.json", rows)

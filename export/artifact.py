@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from device_runner.encode import Tokenizer
 from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.manifest import (
@@ -28,13 +29,12 @@ from device_runner.manifest import (
     write_manifest,
 )
 from device_runner.texts import read_texts
-
 from tfpipe.check import inspect_tflite
-from tfpipe.run_model import run_model
 from tfpipe.export.converter import convert
 from tfpipe.export.target import ExportError, choose_lowering
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
+from tfpipe.run_model import run_model
 from tfpipe.variant import check_variant, load_tokenizer
 from tfpipe.versions import now, read_versions
 

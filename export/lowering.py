@@ -103,7 +103,7 @@ def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
     length, width = states.shape
     head_dim = width // layer.num_heads
     # The scale 1/sqrt(head_dim) is folded into the query's weights.
-    scale = np.repeat(np.float32([head_dim**-0.5, 1, 1]), width)
+    scale = np.repeat(np.array([head_dim**-0.5, 1, 1], np.float32), width)
     qkv = tf.matmul(states, tf.constant(qkv_kernel * scale)) + qkv_bias * scale
     heads = tf.transpose(tf.reshape(qkv, [length, 3 * layer.num_heads, head_dim]), [1, 0, 2])
     query, key, value = tf.split(heads, 3)  # (num_heads, sequence_length, head_dim) each

@@ -37,5 +37,5 @@ def build_average_classifier(
     )
     mask = PaddingMask(name="mask")(token_ids)
     pooled = MaskedPooling(pooling, name="pooling")([vectors, mask])
-    logits = classify([pooled], num_classes=num_classes, dropout=dropout, seed=seed)
+    logits = classify(pooled, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="average")

@@ -1,4 +1,4 @@
-"""Weights after an update → the same weights with the entries that make padding harmless held at zero."""
+"""Weights → the same weights with the entries that make padding harmless held at zero."""
 
 from __future__ import annotations
 

@@ -48,9 +48,8 @@ class ResumableDropout(keras.layers.Layer):  # type: ignore[misc]
         calls = self.calls.assign_add(1)
         shape = tf.shape(inputs)
         if self.noise_axes is not None:
-            ones = tf.ones_like(shape)
-            varies = tf.reduce_any(tf.equal(tf.range(inputs.shape.rank)[:, None], self.noise_axes), 1)
-            shape = tf.where(varies, shape, ones)
+            varies = [axis in self.noise_axes for axis in range(inputs.shape.rank)]
+            shape = tf.where(varies, shape, tf.ones_like(shape))
         noise = tf.random.stateless_uniform(
             shape, seed=tf.stack([tf.constant(self.seed, tf.int64), calls])
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -29,7 +30,8 @@ class ScaledEmbedding(keras.layers.Embedding):  # type: ignore[misc]
     @property
     def scale(self) -> float:
         """The factor between the table's rows and the vectors."""
-        return float(self.output_dim) ** 0.5
+        width: int = self.output_dim
+        return math.sqrt(width)
 
     def call(self, inputs: Any) -> Any:
         return super().call(inputs) * self.scale

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.classifier import classify
+from tfpipe.models.classifier import classify, join_branches, pool_embeddings
 from tfpipe.models.constraints import ZeroCandidateBias
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import embed_tokens, token_input
@@ -63,7 +63,7 @@ def build_lstm_classifier(
     Args:
         pooling: See `MaskedPooling`; "last" is the final state, that of the first token.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
-        branch_dropout: Fraction of texts whose LSTM features are dropped in training.
+        branch_dropout: See `join_branches`.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
@@ -87,9 +87,8 @@ def build_lstm_classifier(
         states = layer(states)
     if pooling != "last":
         states = MaskedPooling(pooling, name="pooling")([ReverseTime(name="reverse")(states), mask])
-    features = [drop_branch(states, branch_dropout, seed)]
-    if embedding_skip:
-        features.append(pool_embeddings(vectors, mask, pooling))
+    bag = pool_embeddings(vectors, mask, pooling) if embedding_skip else None
+    features = join_branches(states, bag, branch_dropout=branch_dropout, seed=seed)
     logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="lstm")
 
@@ -118,7 +117,7 @@ def build_bilstm_classifier(
         units: Of one direction; the concatenated states have twice as many features.
         pooling: See `MaskedPooling`; "last" is both final states.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
-        branch_dropout: Fraction of texts whose LSTM features are dropped in training.
+        branch_dropout: See `join_branches`.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
@@ -133,6 +132,7 @@ def build_bilstm_classifier(
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    forward = backward = states
     for index in range(num_layers):
         if index:
             both = keras.layers.Concatenate(name=f"states_{index - 1}")([forward, backward])
@@ -149,23 +149,10 @@ def build_bilstm_classifier(
     else:
         both = keras.layers.Concatenate(name="states")([forward, backward])
         states = MaskedPooling(pooling, name="pooling")([both, mask])
-    features = [drop_branch(states, branch_dropout, seed)]
-    if embedding_skip:
-        features.append(pool_embeddings(vectors, mask, pooling))
+    bag = pool_embeddings(vectors, mask, pooling) if embedding_skip else None
+    features = join_branches(states, bag, branch_dropout=branch_dropout, seed=seed)
     logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="bilstm")
-
-
-def drop_branch(features: Any, rate: float, seed: int) -> Any:
-    """Drops all LSTM features of some texts in training, so that the embeddings learn to do alone
-    what they can, and the LSTM what they cannot."""
-    return ResumableDropout(rate, seed + 3, (0,), name="branch_dropout")(features)
-
-
-def pool_embeddings(vectors: Any, mask: Any, pooling: str) -> Any:
-    """Returns the pooled embeddings; a last embedding says nothing, so "last" takes the mean."""
-    kind = "mean" if pooling == "last" else pooling
-    return MaskedPooling(kind, name="embedding_pooling")([vectors, mask])
 
 
 def lstm(units: int, name: str, *, sequences: bool, backwards: bool) -> keras.layers.LSTM:

@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras as keras
 
 from tfpipe.models.attention import SelfAttention
-from tfpipe.models.classifier import classify
+from tfpipe.models.classifier import classify, join_branches, pool_embeddings
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import embed_tokens, token_input
 from tfpipe.models.padding import MaskedPooling, PaddingMask
@@ -27,6 +27,8 @@ def build_transformer_classifier(
     feed_forward_dim: int = 128,
     norm: str = "pre",
     pooling: str = "mean",
+    embedding_skip: bool = True,
+    branch_dropout: float = 0.3,
     dropout: float = 0.5,
     token_dropout: float = 0.1,
     embedding_dropout: float = 0.5,
@@ -38,6 +40,8 @@ def build_transformer_classifier(
         sequence_length: The longest input; each position up to it has a learned vector.
         norm: "pre" normalises what enters a sublayer (Xiong et al. 2020), with one more norm at the
             end; "post" normalises each residual sum, as in the paper.
+        embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
+        branch_dropout: See `join_branches`.
 
     Returns:
         int32 `(batch, length)`, length ≤ `sequence_length` → logits float32 `(batch, num_classes)`.
@@ -46,7 +50,7 @@ def build_transformer_classifier(
         raise ValueError(f"norm={norm!r} is unknown. Use one of {list(NORMS)}.")
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    states = embed_tokens(
+    vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
@@ -54,7 +58,7 @@ def build_transformer_classifier(
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
-    states = PositionEmbedding(sequence_length, name="positions")(states)
+    states = PositionEmbedding(sequence_length, name="positions")(vectors)
     for index in range(num_layers):
         attention = SelfAttention(num_heads, name=f"attention_{index}")
         states = residual(
@@ -62,7 +66,7 @@ def build_transformer_classifier(
             lambda inputs, attention=attention: attention([inputs, mask]),
             norm=norm,
             name=f"attention_{index}",
-            dropout=ResumableDropout(dropout, seed + 10 + 2 * index, name=f"attention_drop_{index}"),
+            dropout=ResumableDropout(dropout, seed + 10 + 2 * index, name=f"drop_{2 * index}"),
         )
         hidden = keras.layers.Dense(feed_forward_dim, "relu", name=f"feed_forward_{index}_hidden")
         output = keras.layers.Dense(embedding_dim, name=f"feed_forward_{index}_output")
@@ -71,12 +75,14 @@ def build_transformer_classifier(
             lambda inputs, hidden=hidden, output=output: output(hidden(inputs)),
             norm=norm,
             name=f"feed_forward_{index}",
-            dropout=ResumableDropout(dropout, seed + 11 + 2 * index, name=f"feed_drop_{index}"),
+            dropout=ResumableDropout(dropout, seed + 11 + 2 * index, name=f"drop_{2 * index + 1}"),
         )
     if norm == "pre":
         states = layer_norm("final_norm")(states)
-    features = MaskedPooling(pooling, name="pooling")([states, mask])
-    logits = classify([features], num_classes=num_classes, dropout=dropout, seed=seed)
+    states = MaskedPooling(pooling, name="pooling")([states, mask])
+    bag = pool_embeddings(vectors, mask, pooling) if embedding_skip else None
+    features = join_branches(states, bag, branch_dropout=branch_dropout, seed=seed)
+    logits = classify(features, num_classes=num_classes, dropout=dropout, seed=seed)
     return keras.Model(token_ids, logits, name="transformer")
 
 

@@ -10,16 +10,26 @@ from typing import Any
 
 # Generated from the schema of ai-edge-litert; it needs flatbuffers only, no runtime.
 from ai_edge_litert import schema_py_generated as schema
+
 from device_runner.interpreter import check_model_file
 
 BUILTIN_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
 }
-TYPE_NAMES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+TYPE_NAMES = {
+    value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
+}
 # What reading a damaged flatbuffer raises: offsets outside the file, lists and names that are none.
 DAMAGE = (
-    AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError,
-    ValueError, struct.error,
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
 )
 MIN_RUNTIME_KEY = "min_runtime_version"
 

@@ -32,15 +32,22 @@ class Commands(click.Group):
 
 
 format_option = click.option(
-    "--format", "output_format", type=click.Choice(["json", "text"]), default="json",
-    show_default=True, help="How the result is written to stdout.",
+    "--format",
+    "output_format",
+    type=click.Choice(["json", "text"]),
+    default="json",
+    show_default=True,
+    help="How the result is written to stdout.",
 )
 
 
 def print_result(result: Any, output_format: str, text: Callable[[Any], str]) -> None:
     """Writes a record as JSON, or as the text that `text` makes of it."""
-    click.echo(json.dumps(result, indent=1, ensure_ascii=False) if output_format == "json"
-               else text(result))
+    click.echo(
+        json.dumps(result, indent=1, ensure_ascii=False)
+        if output_format == "json"
+        else text(result)
+    )
 
 
 def format_lines(result: dict[str, Any]) -> str:
@@ -100,7 +107,11 @@ def train(data: str, run: Path, **options: Any) -> None:
     columns = {key: options[key] for key in ("test", "text_column", "label_column", "multi_label")}
     with ProgressDisplay() as progress:
         result = train(
-            data, run, recipe=recipe, options=DataOptions(**columns), existing=existing,
+            data,
+            run,
+            recipe=recipe,
+            options=DataOptions(**columns),
+            existing=existing,
             progress=progress,
         )
     for warning in result["data"]["warnings"]:
@@ -126,10 +137,15 @@ def format_training(result: dict[str, Any]) -> str:
 @cli.command()
 @click.argument("run", type=RUN)
 @click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu.")
-@click.option("--scheme", default="float32", show_default=True,
-              help="float32, float16, dynamic_int8 or int8.")
-@click.option("--lowering", default="auto", show_default=True,
-              help="How a recurrence is written: auto, unrolled or loop.")
+@click.option(
+    "--scheme", default="float32", show_default=True, help="float32, float16, dynamic_int8 or int8."
+)
+@click.option(
+    "--lowering",
+    default="auto",
+    show_default=True,
+    help="How a recurrence is written: auto, unrolled or loop.",
+)
 @click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
@@ -171,12 +187,20 @@ def verify(artifact: Path, data: Path | None, run: Path | None, output_format: s
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--device", default="local", show_default=True, help="Where to measure.")
-@click.option("--num-threads", default=1, show_default=True, type=click.IntRange(1),
-              help="CPU threads of the interpreter.")
+@click.option(
+    "--num-threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="CPU threads of the interpreter.",
+)
 @click.option("--profile", default="quick", show_default=True, help="quick or mlperf.")
 @click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path),
-              help="Where the results go; else RUN/bench.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the results go; else RUN/bench.",
+)
 @format_option
 def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
     """Measure artifacts (or bare .tflite files) in turn: latency, memory, end to end.

@@ -138,7 +138,9 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     try:
         sections = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML recipe: {error}. See `tfpipe recipe lstm`.") from error
+        raise ValueError(
+            f"{path} is not a TOML recipe: {error}. See `tfpipe recipe lstm`."
+        ) from error
     values = {}
     for section, entries in sections.items():
         if not isinstance(entries, dict):
@@ -172,7 +174,9 @@ def checked(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, str) and isinstance(value, bool):
         value = str(value).lower()
     if type(value) is not type(default):
-        raise ValueError(f"{key}={value!r} must be of type {type(default).__name__}, like {default!r}.")
+        raise ValueError(
+            f"{key}={value!r} must be of type {type(default).__name__}, like {default!r}."
+        )
     limit = LIMITS.get(key)
     if isinstance(limit, frozenset) and value not in limit:
         close = difflib.get_close_matches(str(value), limit, 1)

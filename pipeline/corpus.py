@@ -54,8 +54,10 @@ class EncodedSplit:
         """
         dropout = self.subword_dropout
         if rng is None or dropout is None:
-            texts = [self._ids[at : at + n] for at, n in zip(self._starts[rows], self.lengths[rows],
-                                                              strict=True)]
+            texts = [
+                self._ids[at : at + n]
+                for at, n in zip(self._starts[rows], self.lengths[rows], strict=True)
+            ]
         else:
             texts = [dropout.encode(row, self.sequence_length, rng) for row in rows.tolist()]
         token_ids = np.zeros((len(rows), max(1, max(map(len, texts)))), np.int32)

@@ -13,18 +13,29 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from device_runner.files import write_file_atomic
 from numpy.typing import NDArray
 
+from device_runner.files import write_file_atomic
 from tfpipe.corpus import EncodedSplit
 from tfpipe.fit_progress import Progress
-from tfpipe.models.constraints import project_gradients
 from tfpipe.metrics import predict_labels, score_predictions
+from tfpipe.models.constraints import project_gradients
 from tfpipe.run_folder import RunFolder
 
 CHECKPOINT_SECONDS = 60  # a killed training loses at most this, and the step it was in
 EVALUATION_BATCH = 256
-HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+# Validation losses this close are a tie, which the later epoch wins: its learning rate is lower and
+# its running mean of the weights longer.
+LOSS_TIE = 1.01
+HISTORY_FIELDS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
 
 
 @dataclass
@@ -37,7 +48,7 @@ class TrainingState:
         loss_sum: Sum over that epoch's texts of the loss so far.
         correct: Texts of that epoch so far whose prediction was right.
         seconds: Time spent on that epoch so far.
-        best_loss: Lowest validation loss.
+        best_loss: Lowest validation loss so far.
         best_epoch: The epoch that had it, from 1; 0 before the first.
         history: One dict an epoch.
     """
@@ -137,7 +148,9 @@ class Trainer:
             wanted = tf.cast(targets, tf.float32) * (1 - smoothing) + smoothing / 2
             losses = tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits)
             return tf.reduce_mean(losses * self.class_weights, 1)
-        wanted = tf.one_hot(targets, self.num_classes) * (1 - smoothing) + smoothing / self.num_classes
+        wanted = (
+            tf.one_hot(targets, self.num_classes) * (1 - smoothing) + smoothing / self.num_classes
+        )
         losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
         return losses * tf.gather(self.class_weights, targets)
 
@@ -156,8 +169,9 @@ class Trainer:
 
     def _run_epoch(self, progress: Callable[[Progress], None]) -> None:
         state = self.state
-        order = self.train.epoch_order(self.settings["seed"] * 100_003 + state.epoch,
-                                       self.settings["batch_size"])
+        order = self.train.epoch_order(
+            self.settings["seed"] * 100_003 + state.epoch, self.settings["batch_size"]
+        )
         started = saved = time.monotonic()
         spent = state.seconds
         for rows in order[state.step :]:
@@ -173,8 +187,11 @@ class Trainer:
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = time.monotonic()
-            progress(Progress(state.epoch + 1, self.settings["epochs"], state.step, self.steps,
-                              state.history))
+            progress(
+                Progress(
+                    state.epoch + 1, self.settings["epochs"], state.step, self.steps, state.history
+                )
+            )
 
     def _end_epoch(self) -> None:
         state, num_examples = self.state, len(self.train.lengths)
@@ -191,8 +208,8 @@ class Trainer:
                 "seconds": round(state.seconds, 3),
             }
         )
-        if loss < state.best_loss:
-            state.best_loss, state.best_epoch = loss, state.epoch
+        if loss < state.best_loss * LOSS_TIE:
+            state.best_loss, state.best_epoch = min(loss, state.best_loss), state.epoch
             self.best = self.averaged.get_weights()
         state.step, state.loss_sum, state.correct, state.seconds = 0, 0.0, 0.0, 0.0
         write_history(self.run, state.history)
@@ -248,10 +265,20 @@ class Trainer:
             arrays.update({f"{group}.{index}": value for index, value in enumerate(values)})
         state = self.state
         arrays["state"] = np.array(
-            [state.epoch, state.step, state.loss_sum, state.correct, state.seconds,
-             state.best_loss, state.best_epoch], np.float64)
+            [
+                state.epoch,
+                state.step,
+                state.loss_sum,
+                state.correct,
+                state.seconds,
+                state.best_loss,
+                state.best_epoch,
+            ],
+            np.float64,
+        )
         arrays["history"] = np.array(
-            [[entry[name] for name in HISTORY_FIELDS] for entry in state.history], np.float64)
+            [[entry[name] for name in HISTORY_FIELDS] for entry in state.history], np.float64
+        )
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_file_atomic(self.run.checkpoint, buffer.getvalue())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from device_runner.encode import Tokenizer
 
+from device_runner.encode import Tokenizer
 from tfpipe.config import Recipe
 from tfpipe.data import Dataset, Split, sample_indices
 from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
@@ -20,7 +20,8 @@ SAMPLE_TEXTS = 20_000
 # Longest automatic sequence length: an unrolled recurrence beyond it is megabytes of graph.
 MAX_AUTOMATIC_LENGTH = 256
 # Updates after which the recipes have found their best epoch on every benchmark set, with room.
-TARGET_UPDATES = 4_000
+TARGET_UPDATES = 2_500
+MAX_EPOCHS = 25  # the smallest benchmark set (1,500 texts) gained nothing after 20
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
     if "auto" in (asked["kind"], asked["lowercase"]):
         validation = dataset.splits["validation"]
         choice = choose_tokenizer(
-            *sample(train, seed), *sample(validation, seed), kind=asked["kind"],
-            lowercase=asked["lowercase"], seed=seed,
+            *sample(train, seed),
+            *sample(validation, seed),
+            kind=asked["kind"],
+            lowercase=asked["lowercase"],
+            seed=seed,
         )
         choose("tokenizer.kind", choice.kind, choice.reason)
         choose("tokenizer.lowercase", str(choice.lowercase).lower(), choice.case_reason)
@@ -72,7 +76,8 @@ def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
     vocabulary = train_vocabulary(counts, spec, size)
     if len(vocabulary) < size:
         choose(
-            "tokenizer.vocabulary_size", len(vocabulary),
+            "tokenizer.vocabulary_size",
+            len(vocabulary),
             f"the training texts gave {len(vocabulary):,} tokens of the {size:,} asked for",
         )
     if not recipe.data["sequence_length"]:
@@ -93,9 +98,9 @@ def sample(split: Split, seed: int) -> tuple[list[str], Any]:
 
 
 def choose_epochs(num_examples: int, batch_size: int) -> tuple[int, str]:
-    """Returns the most epochs to train for, between 1 and 40, and the reason."""
+    """Returns the most epochs to train for, from 1 to `MAX_EPOCHS`, and the reason."""
     updates = -(-num_examples // batch_size)
-    epochs = min(40, max(1, round(TARGET_UPDATES / updates)))
+    epochs = min(MAX_EPOCHS, max(1, round(TARGET_UPDATES / updates)))
     return epochs, (
         f"{epochs} passes are {epochs * updates:,} updates of {batch_size} texts, near the "
         f"{TARGET_UPDATES:,} within which the recipe's best epoch lies; early stopping may end sooner"

@@ -47,7 +47,8 @@ def run_runner(artifact: str | Path, file: Path) -> dict[str, Any]:
 def format_predictions(result: dict[str, Any]) -> str:
     """Returns one line a text: its label, the score, the text."""
     return "\n".join(
-        f"{entry['label']}\t{entry['score']:.4f}\t{entry['text']}" for entry in result["predictions"]
+        f"{entry['label']}\t{entry['score']:.4f}\t{entry['text']}"
+        for entry in result["predictions"]
     )
 
 

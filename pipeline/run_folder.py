@@ -94,8 +94,10 @@ class RunFolder:
         """
         if not self.run_json.is_file():
             state = "holds no run.json" if self.path.is_dir() else "does not exist"
-            hint = "Finish it with `tfpipe train … --resume`" if self.plan_json.is_file() else (
-                "Make one with `tfpipe train DATA --run RUN`"
+            hint = (
+                "Finish it with `tfpipe train … --resume`"
+                if self.plan_json.is_file()
+                else ("Make one with `tfpipe train DATA --run RUN`")
             )
             raise ValueError(f"run={str(self.path)!r} {state}, so it is no finished run. {hint}.")
         try:
@@ -105,7 +107,9 @@ class RunFolder:
                 f"{self.run_json} is not JSON ({error}). Train the run again with --overwrite."
             ) from error
         if not isinstance(content, dict) or "recipe" not in content:
-            raise ValueError(f"{self.run_json} is not a run's. Train the run again with --overwrite.")
+            raise ValueError(
+                f"{self.run_json} is not a run's. Train the run again with --overwrite."
+            )
         return content
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+
 from device_runner.encode import Tokenizer
 from device_runner.normalize import split_words
 
@@ -28,7 +29,9 @@ class SubwordDropout:
         seed: Decides the ways.
     """
 
-    def __init__(self, texts: Iterable[str], tokenizer: Tokenizer, *, rate: float, seed: int) -> None:
+    def __init__(
+        self, texts: Iterable[str], tokenizer: Tokenizer, *, rate: float, seed: int
+    ) -> None:
         rng = np.random.default_rng(seed)
         self._ids = {token: index for index, token in enumerate(tokenizer.vocabulary)}
         self._longest = max(len(token) for token in tokenizer.vocabulary)
@@ -59,9 +62,7 @@ class SubwordDropout:
             ids += ways[choice % len(ways)]
         return ids[:sequence_length]
 
-    def _cut(
-        self, word: str, plain: list[int], rate: float, rng: np.random.Generator
-    ) -> list[int]:
+    def _cut(self, word: str, plain: list[int], rate: float, rng: np.random.Generator) -> list[int]:
         """Returns one random cut of a word, or the plain one where chance leads nowhere."""
         ids: list[int] = []
         start, prefix = 0, ""

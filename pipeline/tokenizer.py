@@ -71,7 +71,7 @@ def choose_tokenizer(
     lowercase: str,
     seed: int,
 ) -> TokenizerChoice:
-    """Measures what is open, kind and case, with a fast linear model and takes the best for a neural one.
+    """Measures kinds and case with a fast linear model and takes the best for a neural one.
 
     The score is the mean over validation texts of: 1 if the label is right (single-label), or F1 of
     the text's labels (multi-label). The differences are judged pairwise, text by text.
@@ -112,7 +112,9 @@ def choose_tokenizer(
     return pick_case(choice, {flag: measure(choice.kind, flag) for flag in (True, False)})
 
 
-def pick_case(choice: TokenizerChoice, results: Mapping[bool, NDArray[np.float64]]) -> TokenizerChoice:
+def pick_case(
+    choice: TokenizerChoice, results: Mapping[bool, NDArray[np.float64]]
+) -> TokenizerChoice:
     """Returns the choice with the case that scores higher; lower case unless keeping it gains more
     than one standard error. Case costs nothing but vocabulary, so less proof is asked for than of
     another kind.
@@ -125,15 +127,13 @@ def pick_case(choice: TokenizerChoice, results: Mapping[bool, NDArray[np.float64
     keep = bool(np.mean(gains) > np.std(gains) / math.sqrt(len(gains)))
     scores = {flag: float(np.mean(result)) for flag, result in results.items()}
     reason = (
-        f"lower-cased {scores[True]:.3f}, as written {scores[False]:.3f} on validation (by the same "
-        "proxy; as written only if better by more than one standard error)"
+        f"lower-cased {scores[True]:.3f}, as written {scores[False]:.3f} on validation (by the "
+        "same proxy; as written only if better by more than one standard error)"
     )
     return replace(choice, lowercase=not keep, case_reason=reason)
 
 
-def pick_kind(
-    results: Mapping[str, NDArray[np.float64]], *, lowercase: bool
-) -> TokenizerChoice:
+def pick_kind(results: Mapping[str, NDArray[np.float64]], *, lowercase: bool) -> TokenizerChoice:
     """Returns the default kind, unless another's score is clearly higher.
 
     Args:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from device_runner.encode import Tokenizer, format_vocabulary, read_vocabulary
 from device_runner.files import write_file_atomic, write_json_atomic
-
 from tfpipe.baseline import evaluate_baselines
 from tfpipe.config import Recipe, load_recipe
 from tfpipe.corpus import EncodedSplit, encode_split
@@ -81,8 +81,11 @@ def train(
         return folder.read()
     progress(f"reading {data}")
     dataset = open_dataset(
-        str(data), test=options.test, text_column=options.text_column,
-        label_column=options.label_column, multi_label=options.multi_label,
+        str(data),
+        test=options.test,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        multi_label=options.multi_label,
         seed=recipe.train["seed"],
     )
     folder.prepare(resume=existing == "resume", overwrite=existing == "overwrite")
@@ -201,10 +204,16 @@ def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
     build = MODELS[recipe.model_name]
     return Trainer(
         lambda: build(
-            len(plan.vocabulary), recipe.data["sequence_length"], len(dataset.labels),
-            **recipe.model, seed=recipe.train["seed"],
+            len(plan.vocabulary),
+            recipe.data["sequence_length"],
+            len(dataset.labels),
+            **recipe.model,
+            seed=recipe.train["seed"],
         ),
-        recipe.train, **splits, num_classes=len(dataset.labels), run=folder,
+        recipe.train,
+        **splits,
+        num_classes=len(dataset.labels),
+        run=folder,
     )
 
 
@@ -214,7 +223,10 @@ def encode(
     """Returns one split as token ids on disk."""
     split = dataset.splits[name]
     return encode_split(
-        split.texts(), split.targets, tokenizer, sequence_length=sequence_length,
+        split.texts(),
+        split.targets,
+        tokenizer,
+        sequence_length=sequence_length,
         path=folder.token_cache / name,
     )
 
@@ -225,9 +237,7 @@ def describe_run(
     """Measures the best weights and the baselines on the test split → run.json's content."""
     started = time.monotonic()
     baseline = evaluate_baselines(dataset, seed=plan.recipe.train["seed"])
-    test = encode(
-        folder, "test", dataset, plan.tokenizer(), plan.recipe.data["sequence_length"]
-    )
+    test = encode(folder, "test", dataset, plan.tokenizer(), plan.recipe.data["sequence_length"])
     scores = trainer.probabilities(trainer.logits(test))
     predictions = predict_labels(scores, multi_label=dataset.multi_label)
     figures = score_predictions(test.targets, predictions, len(dataset.labels))

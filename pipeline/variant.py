@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from device_runner.encode import Tokenizer, read_vocabulary
-from device_runner.files import write_file_atomic
 from numpy.typing import NDArray
 
+from device_runner.encode import Tokenizer, read_vocabulary
+from device_runner.files import write_file_atomic
 from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
@@ -36,8 +36,11 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     content = folder.read()
     recipe = content["recipe"]
     model: Any = MODELS[content["model"]](
-        len(read_vocabulary(folder.vocabulary)), recipe["data"]["sequence_length"],
-        len(read_labels(folder)), **recipe["model"], seed=recipe["train"]["seed"],
+        len(read_vocabulary(folder.vocabulary)),
+        recipe["data"]["sequence_length"],
+        len(read_labels(folder)),
+        **recipe["model"],
+        seed=recipe["train"]["seed"],
     )
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from device_runner.artifact import Artifact, read_artifact
-from device_runner.files import write_json_atomic
 from numpy.typing import NDArray
 
+from device_runner.artifact import Artifact, read_artifact
+from device_runner.files import write_json_atomic
 from tfpipe.data import read_labelled
 from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
 from tfpipe.quiet import import_tensorflow
@@ -54,20 +54,28 @@ class Threshold:
 
 THRESHOLDS = {
     "float32": Threshold(
-        0.999, 0.001, 1e-4,
+        0.999,
+        0.001,
+        1e-4,
         "the same float32 operations in another order: a prediction may only flip on a tie",
     ),
     "float16": Threshold(
-        0.995, 0.005, 2e-3,
+        0.995,
+        0.005,
+        2e-3,
         "weights rounded to 11 bits, computed in float32: only near-ties may flip",
     ),
     "dynamic_int8": Threshold(
-        0.98, 0.01, 0.02,
+        0.98,
+        0.01,
+        0.02,
         "weights rounded to 8 bits and activations at run time: MLPerf's line of 99 % of the float "
         "metric, and twice that share of flips, since flips go both ways",
     ),
     "int8": Threshold(
-        0.95, 0.02, 0.05,
+        0.95,
+        0.02,
+        0.05,
         "weights and activations in 8 bits with ranges from calibration: twice dynamic_int8's "
         "allowance; a recurrence rounds its state at every step",
     ),
@@ -132,12 +140,20 @@ def read_texts_and_labels(
     content = folder.read()
     columns = content["data"]
     if data is None:
-        examples = list(read_labelled(folder.examples("test"), text_column="text",
-                                      label_column="labels", multi_label=True))
+        examples = list(
+            read_labelled(
+                folder.examples("test"), text_column="text", label_column="labels", multi_label=True
+            )
+        )
     else:
-        examples = list(read_labelled(
-            Path(data), text_column=columns["text_column"], label_column=columns["label_column"],
-            multi_label=content["multi_label"]))
+        examples = list(
+            read_labelled(
+                Path(data),
+                text_column=columns["text_column"],
+                label_column=columns["label_column"],
+                multi_label=content["multi_label"],
+            )
+        )
     if len(examples) < MIN_EXAMPLES:
         raise ValueError(
             f"{data or folder.examples('test')} holds {len(examples)} labelled texts, fewer than "
@@ -196,9 +212,7 @@ def compare(
     }
 
 
-def check_outputs(
-    outputs: NDArray[np.float32], labels: list[str], names: list[str]
-) -> list[str]:
+def check_outputs(outputs: NDArray[np.float32], labels: list[str], names: list[str]) -> list[str]:
     """Returns what is wrong with the file's outputs before any comparison."""
     failures = []
     if labels != names:
@@ -251,9 +265,7 @@ def keras_scores(folder: RunFolder, variant: str, texts: list[str]) -> NDArray[n
     return np.concatenate([infer(tf.constant(batch)).numpy() for batch in batches])
 
 
-def encode_labels(
-    labels: list[list[str]], names: list[str], *, multi_label: bool
-) -> NDArray[Any]:
+def encode_labels(labels: list[list[str]], names: list[str], *, multi_label: bool) -> NDArray[Any]:
     """Returns targets as `tfpipe.data.Split` has them; a label that the run lacks is an error."""
     rank = {name: index for index, name in enumerate(names)}
     unknown = sorted({label for row in labels for label in row if label not in rank})

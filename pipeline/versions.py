@@ -7,8 +7,14 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 PACKAGES = (
-    "tfpipe", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert",
-    "numpy", "scikit-learn", "tokenizers",
+    "tfpipe",
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "numpy",
+    "scikit-learn",
+    "tokenizers",
 )
 
 

@@ -102,7 +102,7 @@ def choose_vocabulary_size(
             f"the training texts hold {len(counts):,} different words and {len(alphabet):,} "
             "characters"
         )
-        bound = f"at least {MIN_WORDPIECES:,}, so that frequent words stay whole" if size > wanted else ""
+        bound = f"at least {MIN_WORDPIECES:,}, so that words stay whole" if size > wanted else ""
     else:
         repeated = sum(n >= 2 for n in counts.values())
         wanted = num_special + repeated

@@ -226,9 +226,16 @@ def write_colours(path: Path, *, num_rows: int = 240, seed: int = 5) -> Path:
 
 
 SMALL = [
-    "train.epochs=4", "train.batch_size=16", "train.learning_rate=0.02", "model.embedding_dim=8",
-    "model.dropout=0", "model.token_dropout=0", "model.embedding_dropout=0",
-    "train.label_smoothing=0", "data.sequence_length=12", "tokenizer.kind=word",
+    "train.epochs=4",
+    "train.batch_size=16",
+    "train.learning_rate=0.02",
+    "model.embedding_dim=8",
+    "model.dropout=0",
+    "model.token_dropout=0",
+    "model.embedding_dropout=0",
+    "train.label_smoothing=0",
+    "data.sequence_length=12",
+    "tokenizer.kind=word",
 ]
 SMALL_LSTM = [*SMALL, "model.units=8", "model.branch_dropout=0"]
 

@@ -1,4 +1,4 @@
-"""Faults of the pinned converter that our code goes round: each test fails when the fault is gone."""
+"""Faults of the pinned converter that we go round: each test fails when its fault is gone."""
 
 import subprocess
 import sys

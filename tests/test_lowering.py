@@ -42,9 +42,7 @@ def test_inference_form_equals_training_form(name, lowering, pooling):
     layers = {} if name == "average" else {"num_layers": 2}
     model = random_model(name, pooling=pooling, **layers)
     token_ids = texts_of_every_length()
-    function = inference_form(
-        model, sequence_length=LENGTH, lowering=lowering, multi_label=False
-    )
+    function = inference_form(model, sequence_length=LENGTH, lowering=lowering, multi_label=False)
     actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
     # 1e-5: float32 sums of at most 64 products, in another order.
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
@@ -71,7 +69,7 @@ def test_inference_form_holds_no_variable_and_no_random_op():
 def test_unknown_layer_is_named():
     inputs = keras.Input((None,), dtype=tf.int32)
     model = keras.Model(inputs, keras.layers.GaussianNoise(0.1, name="noise")(inputs))
-    with pytest.raises(ValueError, match="layer 'noise' of type GaussianNoise has no inference form"):
+    with pytest.raises(ValueError, match="'noise' of type GaussianNoise has no inference form"):
         inference_form(model, sequence_length=4, lowering="unrolled", multi_label=False)
 
 

@@ -10,17 +10,18 @@ from tfpipe.report.collect import collect
 from tfpipe.report.markdown import render_markdown
 from tfpipe.report.page import render_page
 from tfpipe.report.terminal import format_table
+from tfpipe.verb import make_callable
 
 __all__ = ["format_table", "write_report"]
 
 
-def write_report(run_path: Path) -> dict[str, Any]:
+def write_report(run: str | Path) -> dict[str, Any]:
     """Writes report.html, report.json and report.md into a run folder, each atomically.
 
     The same run folder always gives the same bytes: no clock is read.
 
     Args:
-        run_path: Run folder; what it lacks (exports, bench, history), the report says.
+        run: Run folder; what it lacks (exports, bench, history), the report says.
 
     Returns:
         The content of report.json; its keys are documented in `tfpipe.report.collect`.
@@ -29,9 +30,13 @@ def write_report(run_path: Path) -> dict[str, Any]:
         ValueError: Not a run folder, or one of its files is damaged; the message names the file.
         OSError: The folder cannot be read or written.
     """
+    run_path = Path(run)
     report = collect(run_path)
     page, markdown = render_page(report), render_markdown(report)
     write_json_atomic(run_path / "report.json", report)
     write_file_atomic(run_path / "report.md", markdown.encode("utf-8"))
     write_file_atomic(run_path / "report.html", page.encode("utf-8"))
     return report
+
+
+make_callable(__name__, write_report)
