@@ -17,7 +17,7 @@ test-slow: test-environment
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: environment
-	$(BIN)/python benchmarks/accuracy.py --runs $(RUNS)/benchmarks
+	$(BIN)/python benchmarks/accuracy.py --runs $(RUNS)/benchmarks --markdown docs/accuracy.md
 
 # Types are checked in the built package: mypy does not know that pipeline/ is called tfpipe.
 lint: test-environment

@@ -22,6 +22,14 @@ from tfpipe.config import MODEL_NAMES
 from tfpipe.data import PACKAGED
 from tfpipe.export.target import TARGETS
 
+ABOUT = """# Accuracy, size and latency on the benchmark sets
+
+Made by `make bench` (`benchmarks/accuracy.py`), default recipes, seed 1. *baseline* is TF-IDF + logistic regression on
+the same test split, *Keras* the trained model, *file* the exported file run by ai-edge-litert, all as accuracy;
+*agreement* the share of the n test texts that file and Keras predict alike; T the sequence length. p50 is of one
+invoke, one thread, on the machine that made the table: compare within a row's set and model, whose four files were
+measured in turn. A file that fails verification has no latency.
+"""
 SCHEMES = TARGETS["cpu"].schemes
 
 
@@ -138,6 +146,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(BENCHMARK_SETS))
     parser.add_argument("--models", nargs="+", default=list(MODEL_NAMES), choices=MODEL_NAMES)
+    parser.add_argument("--markdown", type=Path, help="where the table goes; else RUNS/accuracy.md")
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
     for model in options.models:
@@ -150,7 +159,8 @@ def main() -> None:
                 for row in describe_cell(each, kind, options.runs)
             ]
             write_json_atomic(options.runs / "accuracy.json", rows)
-            write_file_atomic(options.runs / "accuracy.md", format_rows(rows).encode())
+            page = f"{ABOUT}\n{format_rows(rows)}"
+            write_file_atomic(options.markdown or options.runs / "accuracy.md", page.encode())
             print(format_rows([row for row in rows if (row["set"], row["model"]) == (name, model)]))
 
 

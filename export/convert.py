@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfpipe.export.converter import REFUSAL_FILE
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
@@ -18,27 +19,44 @@ from tfpipe.variant import load_model
 def main(job_path: Path) -> None:
     """Reads {"run", "variant", "scheme", "lowering", "calibration", "output"} and writes the file.
 
-    "calibration" is a .npy file of int32 `(n, sequence_length)` real token ids.
+    "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
+    What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
+    try:
+        function = build_function(job)
+    except ValueError as error:
+        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
+        sys.exit(1)
+    module = tf.Module()
+    saved = job_path.parent / "saved_model"
+    tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved), signature_keys=[SIGNATURE_NAME]
+    )
+    set_scheme(converter, job)
+    Path(job["output"]).write_bytes(converter.convert())
+
+
+def build_function(job: dict[str, str]) -> Any:
+    """Returns the inference form of the job's variant.
+
+    Raises:
+        ValueError: The weights do not fit the run, or a layer has no inference form.
+    """
     folder = RunFolder(Path(job["run"]))
     content = folder.read()
-    function = inference_form(
+    return inference_form(
         load_model(folder, job["variant"]),
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
     )
-    module = tf.Module()
-    saved = job_path.parent / "saved_model"
-    tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=[SIGNATURE_NAME])
-    set_scheme(converter, job["scheme"], np.load(job["calibration"], allow_pickle=False))
-    Path(job["output"]).write_bytes(converter.convert())
 
 
-def set_scheme(converter: Any, scheme: str, calibration: Any) -> None:
+def set_scheme(converter: Any, job: dict[str, str]) -> None:
     """Sets the types of weights and activations; Flex ops are never allowed."""
+    scheme = job["scheme"]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme == "float32":
         return
@@ -46,6 +64,7 @@ def set_scheme(converter: Any, scheme: str, calibration: Any) -> None:
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if scheme == "int8":
+        calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
 

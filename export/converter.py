@@ -15,9 +15,11 @@ from tfpipe.export.target import ExportError
 
 # An unrolled LSTM of 256 steps in int8 takes two minutes on two slow cores.
 TIME_LIMIT_SECONDS = 900
+# Written by the child when the run, not the converter, is at fault: the whole message.
+REFUSAL_FILE = "refusal.txt"
 # What the converter says about an op that it cannot write, newest wording first.
 OP_AT_FAULT = re.compile(
-    r"'(tf[l]?\.\w+)' op (?:is neither|requires|operand|result|has|can)"
+    r"'(tfl?\.\w+)' op (?:is neither|requires|operand|result|has|can)"
     r"|failed to legalize operation '(\w+\.\w+)'"
     r"|Op type not registered '(\w+)'"
     r"|(?:Flex|Custom) ops?: ([\w, ]+)"
@@ -28,8 +30,9 @@ def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT
     """Runs `tfpipe.export.convert` on a job in `folder`; returns the file it wrote.
 
     Raises:
-        ExportError: The child failed, was killed by a signal, or took too long. The message names
-            the op at fault where the converter's log does, and ends with the log's last lines.
+        ExportError: The run cannot be exported, or the child failed, was killed by a signal, or
+            took too long. The message names the op at fault where the converter's log does, and
+            ends with the log's last lines.
     """
     output, log_path, job_path = (folder / name for name in ("out.tflite", "log.txt", "job.json"))
     job_path.write_text(json.dumps({**job, "output": str(output)}), "utf-8")
@@ -37,15 +40,22 @@ def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT
     with log_path.open("wb") as log:
         try:
             code = subprocess.run(
-                [sys.executable, "-m", "tfpipe.export.convert", str(job_path)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=time_limit,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}, check=False,
+                # -P: nothing in the user's present folder may stand in for a module.
+                [sys.executable, "-P", "-m", "tfpipe.export.convert", str(job_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=time_limit,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"},
+                check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
             raise ExportError(
                 f"{what}: the converter was not done after {time_limit:g} s and was ended. Use a "
                 "smaller data.sequence_length or --lowering loop."
             ) from error
+    if (folder / REFUSAL_FILE).is_file():
+        raise ExportError((folder / REFUSAL_FILE).read_text("utf-8"))
     if code or not output.is_file():
         raise ExportError(f"{what}: {describe_death(code, read_log(log_path))}")
     return output
@@ -72,9 +82,7 @@ def describe_death(code: int, log: str) -> str:
     fault = f" at op {next(filter(None, match.groups()))}" if match else ""
     lines = [line for line in log.splitlines() if line.strip() and not is_noise(line)]
     tail = "\n".join(f"  {line[:300]}" for line in lines[-6:]) or "  (it printed nothing)"
-    return (
-        f"{ending}{fault}. Try another --scheme or --lowering. Its last lines:\n{tail}"
-    )
+    return f"{ending}{fault}. Try another --scheme or --lowering. Its last lines:\n{tail}"
 
 
 def is_noise(line: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class ExportError(ValueError):
-    """A model could not be written for a target; the message says which op or limit, and the fix."""
+    """A model could not be written for a target; the message has the op or limit, and the fix."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def choose_lowering(
         # tests/test_converter_traps.py shows the crash and fails when it is gone.
         raise ExportError(
             f"scheme=int8 with lowering=loop (sequence_length={sequence_length}): the converter of "
-            "TensorFlow 2.21 ends the process when it calibrates a loop. Use --scheme dynamic_int8, "
-            f"or --lowering unrolled with a sequence_length of at most {MAX_UNROLLED_STEPS}."
+            "TensorFlow 2.21 ends the process when it calibrates a loop. Use --scheme "
+            "dynamic_int8, or --lowering unrolled with a sequence_length of at most "
+            f"{MAX_UNROLLED_STEPS}."
         )
     if lowering == "unrolled" and sequence_length > 4 * MAX_UNROLLED_STEPS:
         raise ExportError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,48 @@ TYPE_NAMES = {
 }
 # What reading a damaged flatbuffer raises: offsets outside the file, lists and names that are none.
 DAMAGE = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
+    AttributeError, IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError,
     struct.error,
-)
+)  # fmt: skip
 MIN_RUNTIME_KEY = "min_runtime_version"
+# Every entry of a vector of tables is an offset of this size.
+ENTRY_BYTES = 4
+
+
+class Contents:
+    """The tables of one file, read one at a time, never more than the file has room for.
+
+    A damaged or hostile file can claim vectors of 2^32 entries, or let many tables share one.
+
+    Args:
+        data: The whole file.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.model = schema.Model.GetRootAs(data, 0)
+        self.size_bytes = len(data)
+        self._unread_bytes = len(data)
+
+    def entries(self, table: Any, name: str) -> Iterator[Any]:
+        """Yields the entries of a table's vector, such as the "Operators" of a subgraph."""
+        length = getattr(table, f"{name}Length")()
+        self._unread_bytes -= ENTRY_BYTES * length
+        if self._unread_bytes < 0:
+            raise ValueError(f"{length} {name} are more than the file has room for")
+        for index in range(length):
+            yield getattr(table, name)(index)
+
+    def buffer(self, index: int) -> bytes | memoryview:
+        """Returns the content of one buffer; over 2 GB it lies behind the flatbuffer."""
+        if not 0 <= index < self.model.BuffersLength():
+            raise IndexError(f"buffer {index} of {self.model.BuffersLength()}")
+        buffer = self.model.Buffers(index)
+        if buffer.Offset() > 1:
+            start, end = buffer.Offset(), buffer.Offset() + buffer.Size()
+            if end > self.size_bytes:
+                raise IndexError(f"buffer {index} ends at {end} of {self.size_bytes} bytes")
+            return memoryview(self.model._tab.Bytes)[start:end]
+        return b"" if buffer.DataIsNone() else memoryview(buffer.DataAsNumpy())
 
 
 def inspect_tflite(path: Path) -> dict[str, Any]:
@@ -49,55 +81,60 @@ def inspect_tflite(path: Path) -> dict[str, Any]:
     check_model_file(str(path))
     data = path.read_bytes()
     try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
-        content = {
-            "min_runtime": read_min_runtime(model),
-            "ops": count_ops(model),
-            "bytes_by_dtype": count_bytes(model),
+        contents = Contents(data)
+        found = {
+            "min_runtime": read_min_runtime(contents),
+            "ops": count_ops(contents),
+            "bytes_by_dtype": count_bytes(contents),
         }
     except DAMAGE as error:
         raise ValueError(
-            f"{path} ({len(data)} bytes) is damaged: {type(error).__name__} while reading it. "
-            "Copy or export it again."
+            f"{path} ({len(data)} bytes) is damaged: {type(error).__name__} while reading it "
+            f"({error}). Copy or export it again."
         ) from error
     return {
-        **content,
+        **found,
         "model_size_bytes": len(data),
         "zip_size_bytes": len(zlib.compress(data, 9)),
     }
 
 
-def count_ops(model: Any) -> dict[str, int]:
+def count_ops(contents: Contents) -> dict[str, int]:
     """Returns {op name: count}, the most frequent first."""
     names = []
-    for code in model.operatorCodes:
+    for code in contents.entries(contents.model, "OperatorCodes"):
         # Files before schema 3a keep the code in the deprecated field alone.
-        builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-        custom = code.customCode.decode() if code.customCode else ""
-        names.append(custom or BUILTIN_NAMES.get(builtin, f"BUILTIN_{builtin}"))
-    counts = Counter(
-        names[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators
-    )
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = BUILTIN_NAMES.get(builtin, f"BUILTIN_{builtin}")
+        custom = code.CustomCode() or b""
+        names.append(custom.decode("utf-8", "replace") or name)
+    counts: Counter[str] = Counter()
+    for graph in contents.entries(contents.model, "Subgraphs"):
+        for operator in contents.entries(graph, "Operators"):
+            counts[names[operator.OpcodeIndex()]] += 1
+    if not counts:
+        raise ValueError("there is no op in it")
     return dict(counts.most_common())
 
 
-def count_bytes(model: Any) -> dict[str, int]:
+def count_bytes(contents: Contents) -> dict[str, int]:
     """Returns {dtype: bytes of constants}; a buffer that several tensors share counts once."""
     sizes: Counter[str] = Counter()
     seen = set()
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            buffer = model.buffers[tensor.buffer]
-            if tensor.buffer not in seen and buffer.data is not None:
-                seen.add(tensor.buffer)
-                sizes[TYPE_NAMES.get(tensor.type, f"type_{tensor.type}")] += len(buffer.data)
-    return dict(sizes.most_common())
+    for graph in contents.entries(contents.model, "Subgraphs"):
+        for tensor in contents.entries(graph, "Tensors"):
+            if tensor.Buffer() in seen:
+                continue
+            seen.add(tensor.Buffer())
+            sizes[TYPE_NAMES.get(tensor.Type(), f"type_{tensor.Type()}")] += len(
+                contents.buffer(tensor.Buffer())
+            )
+    return {name: size for name, size in sizes.most_common() if size}
 
 
-def read_min_runtime(model: Any) -> str | None:
+def read_min_runtime(contents: Contents) -> str | None:
     """Returns the version that the converter recorded in the file's metadata."""
-    for entry in model.metadata or []:
-        if entry.name.decode() == MIN_RUNTIME_KEY:
-            text = bytes(model.buffers[entry.buffer].data).rstrip(b"\0").decode()
-            return text or None
+    for entry in contents.entries(contents.model, "Metadata"):
+        if entry.Name() == MIN_RUNTIME_KEY.encode():
+            return bytes(contents.buffer(entry.Buffer())).rstrip(b"\0").decode() or None
     return None

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_output import (
+    Commands,
+    format_lines,
+    format_option,
+    format_training,
+    print_result,
+)
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
 RUN = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-class Commands(click.Group):
-    """A group whose commands' expected errors become one message and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; an interrupt ends with 130, as of a process that SIGINT ended."""
-        try:
-            return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. A training goes on with --resume.", err=True)
-            ctx.exit(130)
-
-
-format_option = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["json", "text"]),
-    default="json",
-    show_default=True,
-    help="How the result is written to stdout.",
-)
-
-
-def print_result(result: Any, output_format: str, text: Callable[[Any], str]) -> None:
-    """Writes a record as JSON, or as the text that `text` makes of it."""
-    click.echo(
-        json.dumps(result, indent=1, ensure_ascii=False)
-        if output_format == "json"
-        else text(result)
-    )
-
-
-def format_lines(result: dict[str, Any]) -> str:
-    """Returns a flat record as aligned `key  value` lines."""
-    width = max(len(key) for key in result)
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in result.items())
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,21 +83,6 @@ def train(data: str, run: Path, **options: Any) -> None:
     for warning in result["data"]["warnings"]:
         click.echo(f"Warning: {warning}", err=True)
     print_result(result, options["output_format"], format_training)
-
-
-def format_training(result: dict[str, Any]) -> str:
-    """Returns a training's outcome beside its honest baselines."""
-    test, baseline = result["metrics"]["test"], result["metrics"]["baseline"]
-    linear = baseline["tfidf_logistic_regression"]
-    return format_lines(
-        {
-            f"{result['model']} (test, n={test['num_examples']:,})": f"{test['accuracy']:.4f}",
-            f"TF-IDF + logistic regression ({linear['analyzer']})": f"{linear['accuracy']:.4f}",
-            "majority class": f"{baseline['majority']['accuracy']:.4f}",
-            "parameters": f"{result['parameters']:,}",
-            "epochs (best)": "{epochs_run} ({best_epoch})".format(**result["training"]),
-        }
-    )
 
 
 @cli.command()

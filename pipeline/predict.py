@@ -19,7 +19,8 @@ def predict(artifact: str | Path, texts: Sequence[str] | Path) -> dict[str, Any]
 
     Args:
         artifact: An artifact folder; its digests are checked.
-        texts: The texts, or a file of them: JSON lines with a "text" each (.jsonl), else one a line.
+        texts: The texts, or a file of them: JSON lines with a "text" each (.jsonl), else one a
+            line.
 
     Returns:
         {"predictions": [{"text", "label", "score", "scores": {label: score}}]}; multi-label
@@ -28,6 +29,8 @@ def predict(artifact: str | Path, texts: Sequence[str] | Path) -> dict[str, Any]
     Raises:
         ValueError: The artifact is damaged, or a text is not Unicode.
     """
+    if isinstance(texts, str):  # a sequence too, of single characters
+        raise ValueError(f"texts={texts[:80]!r} is one string. Give a list of texts, or a Path.")
     if isinstance(texts, Path):
         return run_runner(artifact, texts)
     with tempfile.TemporaryDirectory() as work:
@@ -39,7 +42,7 @@ def predict(artifact: str | Path, texts: Sequence[str] | Path) -> dict[str, Any]
 
 def run_runner(artifact: str | Path, file: Path) -> dict[str, Any]:
     """Runs `device_runner predict` in a process of its own."""
-    arguments = ["predict", str(artifact), "--file", str(file)]
+    arguments = ["predict", f"--file={file}", "--", str(artifact)]
     result: dict[str, Any] = LocalDevice().run(arguments, time_limit_s=TIME_LIMIT_S)
     return result
 

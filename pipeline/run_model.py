@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,23 @@ from tfpipe.devices.local import LocalDevice
 TIME_LIMIT_SECONDS = 900
 
 
+@dataclass(frozen=True)
+class ModelRun:
+    """What a file made of its inputs, and what ran it.
+
+    Attributes:
+        token_ids: int32 `(n, sequence_length)`.
+        outputs: float32 `(n, num_classes)`.
+        runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow", as the child found it.
+        runtime_version: Version of that package.
+    """
+
+    token_ids: NDArray[np.int32]
+    outputs: NDArray[np.float32]
+    runtime: str
+    runtime_version: str
+
+
 def run_model(
     model: Path,
     folder: Path,
@@ -21,7 +39,7 @@ def run_model(
     texts: Path | None = None,
     token_ids: NDArray[np.int32] | None = None,
     time_limit_s: float = TIME_LIMIT_SECONDS,
-) -> dict[str, NDArray[Any]]:
+) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
 
     A process of its own, because a runtime can end its process over a damaged or foreign file.
@@ -32,21 +50,19 @@ def run_model(
         texts: JSON lines; the artifact's own tokenizer encodes them.
         token_ids: int32 `(n, sequence_length)`, instead of texts.
 
-    Returns:
-        {"token_ids": int32 `(n, sequence_length)`, "outputs": float32 `(n, num_classes)`}.
-
     Raises:
         ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
             too long.
     """
     output = folder / "outputs.npz"
+    source = f"--input={texts}"
     if token_ids is not None:
         np.save(folder / "token_ids.npy", token_ids)
-        source = ["--token-ids", str(folder / "token_ids.npy")]
-    else:
-        source = ["--input", str(texts)]
-    LocalDevice().run(
-        ["run", str(model), *source, "--output", str(output)], time_limit_s=time_limit_s
+        source = f"--token-ids={folder / 'token_ids.npy'}"
+    said: dict[str, Any] = LocalDevice().run(
+        ["run", source, f"--output={output}", "--", str(model)], time_limit_s=time_limit_s
     )
     with np.load(output, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return ModelRun(
+            arrays["token_ids"], arrays["outputs"], said["runtime"], said["runtime_version"]
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
         raise ValueError(
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."

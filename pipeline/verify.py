@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.artifact import Artifact, read_artifact
+from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
+from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
-from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
+from tfpipe.devices import RunnerDiedError
+from tfpipe.devices.local import LocalDevice
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
-from tfpipe.run_model import run_model
-from tfpipe.variant import load_model, load_tokenizer, read_labels
+from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
+from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
+from tfpipe.variant import check_variant, load_model, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
@@ -35,53 +38,6 @@ class VerificationError(ValueError):
         self.result = result
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """What a scheme's file must reach against the Keras model on the same texts.
-
-    Attributes:
-        min_agreement: Least fraction of texts with the same prediction.
-        max_metric_drop: How far the metric may fall below Keras', a fraction.
-        max_mean_error: Largest mean of |probability - Keras' probability| over all outputs.
-        reason: Why these numbers.
-    """
-
-    min_agreement: float
-    max_metric_drop: float
-    max_mean_error: float
-    reason: str
-
-
-THRESHOLDS = {
-    "float32": Threshold(
-        0.999,
-        0.001,
-        1e-4,
-        "the same float32 operations in another order: a prediction may only flip on a tie",
-    ),
-    "float16": Threshold(
-        0.995,
-        0.005,
-        2e-3,
-        "weights rounded to 11 bits, computed in float32: only near-ties may flip",
-    ),
-    "dynamic_int8": Threshold(
-        0.98,
-        0.01,
-        0.02,
-        "weights rounded to 8 bits and activations at run time: MLPerf's line of 99 % of the float "
-        "metric, and twice that share of flips, since flips go both ways",
-    ),
-    "int8": Threshold(
-        0.95,
-        0.02,
-        0.05,
-        "weights and activations in 8 bits with ranges from calibration: twice dynamic_int8's "
-        "allowance; a recurrence rounds its state at every step",
-    ),
-}
-
-
 def verify(
     artifact: str | Path, *, data: str | Path | None = None, run: str | Path | None = None
 ) -> dict[str, Any]:
@@ -89,7 +45,7 @@ def verify(
 
     The file sees each text through the artifact's own tokenizer and names its predictions by the
     artifact's own labels; the Keras model uses the run's: a wrong vocabulary or a swapped label
-    list shows as disagreement.
+    list shows as disagreement, and is named.
 
     Args:
         artifact: The folder in RUN/exports.
@@ -105,12 +61,16 @@ def verify(
     """
     opened = read_artifact(artifact)
     folder = find_run(Path(artifact), run)
+    check_origin(opened, folder)
+    texts, targets = read_examples(folder, data)
+    goldens = check_goldens(Path(artifact))
     with tempfile.TemporaryDirectory() as work:
-        texts, labels = read_texts_and_labels(folder, data)
         lines = Path(work) / "texts.jsonl"
         lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
-        outputs = run_model(Path(artifact), Path(work), texts=lines)["outputs"]
-    result = compare(opened, folder, texts=texts, labels=labels, outputs=outputs)
+        ran = run_model(Path(artifact), Path(work), texts=lines)
+    result = judge(opened, folder, ran, texts=texts, targets=targets)
+    result["failures"] += goldens
+    result["passed"] = not result["failures"]
     if data is None:
         write_json_atomic(Path(artifact) / "verify.json", result)
     if not result["passed"]:
@@ -124,7 +84,9 @@ def verify(
 
 def find_run(artifact: Path, run: str | Path | None) -> RunFolder:
     """Returns the run of an artifact: the one named, or the one it lies in."""
-    folder = RunFolder(Path(run) if run is not None else artifact.resolve().parent.parent)
+    if run is not None:
+        return RunFolder(Path(run))
+    folder = RunFolder(artifact.resolve().parent.parent)
     if not folder.run_json.is_file():
         raise ValueError(
             f"artifact={str(artifact)!r} does not lie in a run's exports folder, so the model it "
@@ -133,152 +95,129 @@ def find_run(artifact: Path, run: str | Path | None) -> RunFolder:
     return folder
 
 
-def read_texts_and_labels(
-    folder: RunFolder, data: str | Path | None
-) -> tuple[list[str], list[list[str]]]:
-    """Returns the texts and each one's labels, of a file or of the run's test split."""
+def check_origin(artifact: Artifact, folder: RunFolder) -> None:
+    """Refuses an artifact that cannot be compared with the run's model at all.
+
+    Raises:
+        ValueError: Another number of classes, a variant that the run lacks, or a scheme that has no
+            threshold.
+    """
+    manifest = artifact.manifest
+    found = (manifest.num_classes, manifest.multi_label)
+    expected = (len(read_labels(folder)), folder.read()["multi_label"])
+    if found != expected:
+        raise ValueError(
+            f"{artifact.path} has (num_classes, multi_label)={found}, the run {folder.path} has "
+            f"{expected}: it was not exported from there. Give its own run with --run."
+        )
+    check_variant(folder, manifest.variant)
+    if manifest.scheme not in THRESHOLDS:
+        raise ValueError(
+            f"{artifact.path}: the manifest has scheme={manifest.scheme!r}, known are "
+            f"{sorted(THRESHOLDS)}. Export the artifact again."
+        )
+
+
+def read_examples(folder: RunFolder, data: str | Path | None) -> tuple[list[str], NDArray[Any]]:
+    """Returns the texts and their targets, of a file or of the run's test split."""
     content = folder.read()
-    columns = content["data"]
-    if data is None:
-        examples = list(
-            read_labelled(
-                folder.examples("test"), text_column="text", label_column="labels", multi_label=True
-            )
-        )
-    else:
-        examples = list(
-            read_labelled(
-                Path(data),
-                text_column=columns["text_column"],
-                label_column=columns["label_column"],
-                multi_label=content["multi_label"],
-            )
-        )
+    source, columns = folder.examples("test"), {"text_column": "text", "label_column": "labels"}
+    several = True
+    if data is not None:
+        source, several = Path(data), content["multi_label"]
+        columns = {key: content["data"][key] for key in columns}
+    examples = list(read_labelled(source, **columns, multi_label=several))
     if len(examples) < MIN_EXAMPLES:
         raise ValueError(
-            f"{data or folder.examples('test')} holds {len(examples)} labelled texts, fewer than "
-            f"the {MIN_EXAMPLES} from which a share of equal predictions means anything. Give more "
-            "with --data FILE."
+            f"{source} holds {len(examples)} labelled texts, fewer than the {MIN_EXAMPLES} from "
+            "which a share of equal predictions means anything. Give more with --data FILE."
         )
-    return [text for text, _ in examples], [list(labels) for _, labels in examples]
+    labels = [list(names) for _, names in examples]
+    targets = encode_labels(labels, read_labels(folder), multi_label=content["multi_label"])
+    return [text for text, _ in examples], targets
 
 
-def compare(
-    artifact: Artifact,
-    folder: RunFolder,
-    *,
-    texts: list[str],
-    labels: list[list[str]],
-    outputs: NDArray[np.float32],
+def check_goldens(artifact: Path) -> list[str]:
+    """Runs the artifact's goldens as a device does; returns why they failed, if they did."""
+    arguments = ["verify", "--", str(artifact)]
+    try:
+        LocalDevice().run(arguments, time_limit_s=TIME_LIMIT_SECONDS)
+    except RunnerDiedError:
+        raise
+    except ValueError as error:
+        return [f"goldens: {error}"]
+    return []
+
+
+def judge(
+    artifact: Artifact, folder: RunFolder, ran: ModelRun, *, texts: list[str], targets: NDArray[Any]
 ) -> dict[str, Any]:
     """Returns verify.json's content: metrics of both, how far apart they are, and what failed."""
-    content = folder.read()
-    multi_label, names = content["multi_label"], read_labels(folder)
-    failures = check_outputs(outputs, artifact.labels, names)
-    scores = keras_scores(folder, artifact.manifest.variant, texts)
-    targets = encode_labels(labels, names, multi_label=multi_label)
-    order = [names.index(label) for label in artifact.labels if label in names]
-    if len(order) == len(names):  # output i of the file means the label that the artifact says
-        renamed = np.zeros_like(outputs)
-        renamed[:, order] = outputs
-        outputs = renamed
-    metric = "micro_f1" if multi_label else "accuracy"
-    wanted = predict_labels(scores, multi_label=multi_label)
-    found = predict_labels(outputs, multi_label=multi_label)
-    same = wanted == found
-    errors = np.abs(outputs - scores)
-    figures = {
-        "metric": metric,
-        "keras": score_predictions(targets, wanted, len(names))[metric],
-        "artifact": score_predictions(targets, found, len(names))[metric],
-        "agreement": float((same.all(1) if multi_label else same).mean()),
-        "max_abs_error": float(errors.max()),
-        "mean_abs_error": float(errors.mean()),
-        "num_examples": len(texts),
-    }
+    names, multi_label = read_labels(folder), artifact.manifest.multi_label
+    tokenizer = load_tokenizer(folder)
+    token_ids = tokenizer.encode_batch(texts, folder.read()["recipe"]["data"]["sequence_length"])
+    failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs)
+    if not np.array_equal(token_ids, ran.token_ids):
+        failures.append("some texts get other token ids than in training")
+    outputs = ran.outputs
+    if sorted(artifact.labels) == sorted(names):
+        # Output i of the file means the label that the artifact says.
+        outputs = outputs[:, [artifact.labels.index(name) for name in names]]
+    scores = keras_scores(folder, artifact.manifest.variant, token_ids)
+    figures = compare(scores, outputs, targets, names=names, multi_label=multi_label)
     threshold = THRESHOLDS[artifact.manifest.scheme]
     failures += check_figures(figures, threshold)
+    matrix = figures.pop("confusion_matrix")
     return {
         **figures,
-        "macro_f1": score_predictions(targets, found, len(names))["macro_f1"],
         "passed": not failures,
         "failures": failures,
         "threshold": vars(threshold),
         "model_sha256": artifact.manifest.model_sha256,
-        "runtime": "ai-edge-litert",
-        "runtime_version": artifact.manifest.versions.get("ai-edge-litert", "unknown"),
+        "runtime": ran.runtime,
+        "runtime_version": ran.runtime_version,
         "created": now(),
-        "confusion_matrix": confusion_matrix(targets, found, names),
+        "confusion_matrix": matrix,
     }
 
 
-def check_outputs(outputs: NDArray[np.float32], labels: list[str], names: list[str]) -> list[str]:
-    """Returns what is wrong with the file's outputs before any comparison."""
-    failures = []
-    if labels != names:
+def check_files(artifact: Artifact, folder: RunFolder, tokenizer: Tokenizer) -> list[str]:
+    """Returns what of the artifact is not the run's."""
+    content, manifest = folder.read(), artifact.manifest
+    expected = {
+        "model": content["model"],
+        "recipe": content["recipe"],
+        "sequence_length": content["recipe"]["data"]["sequence_length"],
+        "tokenizer": tokenizer.spec.to_json(),
+    }
+    failures = [
+        f"manifest.json: {key} is not the run's"
+        for key, value in expected.items()
+        if getattr(manifest, key) != value
+    ]
+    if artifact.labels != read_labels(folder):
         failures.append("labels.txt is not the run's list of labels in the run's order")
-    if not np.isfinite(outputs).all():
-        failures.append("some outputs are not finite")
-    elif (outputs < -1e-6).any() or (outputs > 1 + 1e-2).any():
-        failures.append("some outputs are no probabilities")
-    elif len(outputs) > 1 and float(outputs.std(0).max()) == 0:
-        failures.append("every text gives the same outputs: weights are missing or all zero")
+    vocabulary = Path(artifact.path) / folder.vocabulary.name
+    if vocabulary.read_bytes() != folder.vocabulary.read_bytes():
+        failures.append("vocabulary.txt is not the run's list of tokens in the run's order")
     return failures
 
 
-def check_figures(figures: dict[str, Any], threshold: Threshold) -> list[str]:
-    """Returns one sentence for each limit that the figures miss."""
-    failures = []
-    if figures["agreement"] < threshold.min_agreement:
-        failures.append(
-            f"agreement={figures['agreement']:.4f} with Keras is below {threshold.min_agreement}"
-        )
-    drop = figures["keras"] - figures["artifact"]
-    # One flipped text is never a failure of the metric: with few texts it is a large share.
-    if drop > max(threshold.max_metric_drop, 1.5 / figures["num_examples"]):
-        failures.append(
-            f"{figures['metric']}={figures['artifact']:.4f} is {drop:.4f} below Keras' "
-            f"{figures['keras']:.4f}; {threshold.max_metric_drop} is allowed"
-        )
-    if not figures["mean_abs_error"] <= threshold.max_mean_error:
-        failures.append(
-            f"mean_abs_error={figures['mean_abs_error']:.2g} is above {threshold.max_mean_error:g}"
-        )
-    return failures
-
-
-def keras_scores(folder: RunFolder, variant: str, texts: list[str]) -> NDArray[np.float32]:
-    """Returns the trained model's probabilities, float32 `(n, num_classes)`, from the run's own
-    vocabulary."""
+def keras_scores(
+    folder: RunFolder, variant: str, token_ids: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Returns the trained model's probabilities, float32 `(n, num_classes)`."""
     import_tensorflow()
     import tensorflow as tf
 
-    content = folder.read()
-    model, tokenizer = load_model(folder, variant), load_tokenizer(folder)
-    squash = tf.sigmoid if content["multi_label"] else tf.nn.softmax
+    model = load_model(folder, variant)
+    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
     infer: Callable[..., Any] = tf.function(
         lambda token_ids: squash(model(token_ids, training=False)), autograph=False
     )
-    length = content["recipe"]["data"]["sequence_length"]
-    token_ids = tokenizer.encode_batch(texts, length)
-    batches = [token_ids[at : at + KERAS_BATCH] for at in range(0, len(texts), KERAS_BATCH)]
+    starts = range(0, len(token_ids), KERAS_BATCH)
+    batches = [token_ids[start : start + KERAS_BATCH] for start in starts]
     return np.concatenate([infer(tf.constant(batch)).numpy() for batch in batches])
-
-
-def encode_labels(labels: list[list[str]], names: list[str], *, multi_label: bool) -> NDArray[Any]:
-    """Returns targets as `tfpipe.data.Split` has them; a label that the run lacks is an error."""
-    rank = {name: index for index, name in enumerate(names)}
-    unknown = sorted({label for row in labels for label in row if label not in rank})
-    if unknown:
-        raise ValueError(
-            f"labels={unknown[:10]} are not among the run's: {names[:20]}. Correct the data."
-        )
-    if not multi_label:
-        return np.array([rank[row[0]] for row in labels])
-    targets = np.zeros((len(labels), len(names)), np.uint8)
-    for line, row in enumerate(labels):
-        targets[line, [rank[label] for label in row]] = 1
-    return targets
 
 
 def format_verification(result: dict[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""A converted file and texts → golden.json: what every device must make of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from device_runner.encode import Tokenizer
+from device_runner.manifest import GOLDEN_FILE, MODEL_FILE
+from device_runner.texts import read_texts
+from tfpipe.export.target import ExportError
+from tfpipe.run_folder import RunFolder
+from tfpipe.run_model import run_model
+
+GOLDEN_TEXTS = 8
+# Texts that every tokenizer must get right, beside real ones: nothing at all, characters of many
+# scripts and classes, and one text longer than any sequence.
+HOSTILE_TEXTS = ("", "Ａ İstanbul ΣΑΣ café naïve 北京 ไทย 한국어 \u200d\ufffd 😀!", "word " * 2000)
+# How far a golden output may be off on another machine. Float kernels add up in another order;
+# integer kernels round one quantum (1/256) otherwise, and a recurrence carries that on.
+GOLDEN_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "dynamic_int8": 0.05, "int8": 0.05}
+
+
+def write_golden(
+    staging: Path, folder: RunFolder, tokenizer: Tokenizer, *, length: int, scheme: str
+) -> None:
+    """Writes golden.json: texts, their ids, and what this very file made of them on this host.
+
+    Raises:
+        ExportError: The file gives NaN or infinite outputs.
+    """
+    real = itertools.islice(read_texts(folder.examples("test")), GOLDEN_TEXTS)
+    texts = [*real, *HOSTILE_TEXTS]
+    token_ids = tokenizer.encode_batch(texts, length)
+    outputs = run_model(staging / MODEL_FILE, staging / "work", token_ids=token_ids).outputs
+    if not np.isfinite(outputs).all():
+        raise ExportError(
+            f"scheme={scheme}: the file's outputs are not finite, so its weights are not, or they "
+            "overflow. Train the run again, or use --scheme float32."
+        )
+    examples = [
+        {"text": text, "token_ids": ids, "outputs": scores}
+        for text, ids, scores in zip(texts, token_ids.tolist(), outputs.tolist(), strict=True)
+    ]
+    golden = {"atol": GOLDEN_TOLERANCES[scheme], "examples": examples}
+    (staging / GOLDEN_FILE).write_text(json.dumps(golden, ensure_ascii=False) + "\n", "utf-8")

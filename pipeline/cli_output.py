@@ -1,0 +1,63 @@
+"""A command's result → stdout, as JSON or as text; its expected errors → one message, exit 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class Commands(click.Group):
+    """A group whose commands' expected errors become one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; an interrupt ends with 130, as of a process that SIGINT ended."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader, such as `head`, has gone; click ends quietly
+            raise
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            hint = " Go on with --resume." if ctx.invoked_subcommand == "train" else ""
+            click.echo(f"\nInterrupted.{hint}", err=True)
+            ctx.exit(130)
+
+
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["json", "text"]),
+    default="json",
+    show_default=True,
+    help="How the result is written to stdout.",
+)
+
+
+def print_result(result: Any, output_format: str, text: Callable[[Any], str]) -> None:
+    """Writes a record as JSON, or as the text that `text` makes of it."""
+    as_json = output_format == "json"
+    click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text(result))
+
+
+def format_lines(result: dict[str, Any]) -> str:
+    """Returns a flat record as aligned `key  value` lines."""
+    width = max(len(key) for key in result)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in result.items())
+
+
+def format_training(result: dict[str, Any]) -> str:
+    """Returns a training's outcome beside its honest baselines."""
+    test, baseline = result["metrics"]["test"], result["metrics"]["baseline"]
+    linear = baseline["tfidf_logistic_regression"]
+    return format_lines(
+        {
+            f"{result['model']} (test, n={test['num_examples']:,})": f"{test['accuracy']:.4f}",
+            f"TF-IDF + logistic regression ({linear['analyzer']})": f"{linear['accuracy']:.4f}",
+            "majority class": f"{baseline['majority']['accuracy']:.4f}",
+            "parameters": f"{result['parameters']:,}",
+            "epochs (best)": "{epochs_run} ({best_epoch})".format(**result["training"]),
+        }
+    )
