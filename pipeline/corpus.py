@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from device_runner.encode import Tokenizer
 from tfpipe.subword_dropout import SubwordDropout
 
-WRITE_TEXTS = 4096  # texts whose ids are held in memory before they are written
+WRITE_TOKENS = 1 << 18  # ids held in memory before they are written
 BUCKET_BATCHES = 32  # batches whose texts are sorted by length together
 
 
@@ -34,10 +34,8 @@ class EncodedSplit:
         targets: NDArray[Any],
         *,
         dtype: type,
-        sequence_length: int,
     ) -> None:
         self.targets = targets
-        self.sequence_length = sequence_length
         self.lengths = np.diff(offsets).astype(np.int32)
         self._starts = offsets[:-1]
         # A file of zero bytes cannot be mapped.
@@ -53,13 +51,14 @@ class EncodedSplit:
             rng: Cuts words at random where the split has `subword_dropout`; None: never.
         """
         dropout = self.subword_dropout
+        texts: list[Any]
         if rng is None or dropout is None:
             texts = [
                 self._ids[at : at + n]
                 for at, n in zip(self._starts[rows], self.lengths[rows], strict=True)
             ]
         else:
-            texts = [dropout.encode(row, self.sequence_length, rng) for row in rows.tolist()]
+            texts = [dropout.encode(row, rng) for row in rows.tolist()]
         token_ids = np.zeros((len(rows), max(1, max(map(len, texts)))), np.int32)
         for line, text in enumerate(texts):
             token_ids[line, : len(text)] = text
@@ -102,8 +101,8 @@ def encode_split(
             token_ids = tokenizer.encode(text, sequence_length)
             offsets[row + 1] = offsets[row] + len(token_ids)
             pending += token_ids
-            if row % WRITE_TEXTS == 0:
+            if len(pending) >= WRITE_TOKENS:
                 file.write(np.array(pending, dtype).tobytes())
                 pending = []
         file.write(np.array(pending, dtype).tobytes())
-    return EncodedSplit(path, offsets, targets, dtype=dtype, sequence_length=sequence_length)
+    return EncodedSplit(path, offsets, targets, dtype=dtype)

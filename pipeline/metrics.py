@@ -16,7 +16,8 @@ def predict_labels(scores: NDArray[Any], *, multi_label: bool) -> NDArray[Any]:
     probabilities `(n, num_classes)`. Of equal scores the first class wins."""
     if multi_label:
         return (scores >= THRESHOLD).astype(np.uint8)
-    return scores.argmax(1)
+    classes: NDArray[np.int64] = scores.argmax(1)
+    return classes
 
 
 def score_predictions(
@@ -50,9 +51,10 @@ def f1_counts(
 ) -> NDArray[np.int64]:
     """Returns per class (true positives, false positives + false negatives), `(num_classes, 2)`."""
     if targets.ndim == 1:
-        targets, predictions = (
-            np.eye(num_classes, dtype=np.uint8)[array] for array in (targets, predictions)
-        )
+        right = np.bincount(targets[targets == predictions], minlength=num_classes)
+        both = np.bincount(targets, minlength=num_classes)
+        both += np.bincount(predictions, minlength=num_classes)
+        return np.stack([right, both - 2 * right], 1)
     hits = (targets & predictions).sum(0, dtype=np.int64)
     others = (targets ^ predictions).sum(0, dtype=np.int64)
     return np.stack([hits, others], 1)
@@ -74,5 +76,6 @@ def confusion_matrix(
     if targets.ndim == 2:
         return None
     size = len(labels)
-    counts = np.bincount(targets * size + predictions, minlength=size * size)
+    cells = targets.astype(np.int64) * size + predictions
+    counts = np.bincount(cells, minlength=size * size)
     return {"labels": labels, "counts": counts.reshape(size, size).tolist()}

@@ -20,7 +20,7 @@ SAMPLE_TEXTS = 20_000
 # Longest automatic sequence length: an unrolled recurrence beyond it is megabytes of graph.
 MAX_AUTOMATIC_LENGTH = 256
 # Updates after which the recipes have found their best epoch on every benchmark set, with room.
-TARGET_UPDATES = 2_500
+TARGET_UPDATES = 4_000
 MAX_EPOCHS = 25  # the smallest benchmark set (1,500 texts) gained nothing after 20
 
 
@@ -43,50 +43,74 @@ class Plan:
         return Tokenizer(spec_of(self.recipe.tokenizer), self.vocabulary)
 
 
+class Choices:
+    """A recipe while its open values are being chosen, and what was chosen so far."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.made: list[dict[str, Any]] = []
+
+    def choose(self, key: str, value: Any, reason: str) -> None:
+        """Gives the recipe a value; of a key chosen twice in a row both reasons are kept."""
+        self.recipe = self.recipe.replace({key: value})
+        if self.made and self.made[-1]["key"] == key:
+            reason = f"{self.made.pop()['reason']}; {reason}"
+        self.made.append({"key": key, "value": value, "reason": reason})
+
+
 def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
     """Chooses what the recipe leaves open: tokenizer, vocabulary size, sequence length, epochs.
 
     Only the training split is read, and the validation split to compare tokenizers.
     """
     train, seed = dataset.splits["train"], recipe.train["seed"]
-    choices: list[dict[str, Any]] = []
-
-    def choose(key: str, value: Any, reason: str) -> None:
-        nonlocal recipe
-        recipe = recipe.replace({key: value})
-        choices.append({"key": key, "value": value, "reason": reason})
-
-    asked = recipe.tokenizer
-    if "auto" in (asked["kind"], asked["lowercase"]):
-        validation = dataset.splits["validation"]
-        choice = choose_tokenizer(
-            *sample(train, seed),
-            *sample(validation, seed),
-            kind=asked["kind"],
-            lowercase=asked["lowercase"],
-            seed=seed,
+    choices = Choices(recipe)
+    choose_rules(choices, dataset)
+    vocabulary = choose_vocabulary(choices, train)
+    if not recipe.data["sequence_length"]:
+        tokenizer = Tokenizer(spec_of(choices.recipe.tokenizer), vocabulary)
+        lengths = np.array([len(tokenizer.encode(text)) for text in sample(train, seed)[0]])
+        choices.choose(
+            "data.sequence_length", *choose_sequence_length(lengths, MAX_AUTOMATIC_LENGTH)
         )
-        choose("tokenizer.kind", choice.kind, choice.reason)
-        choose("tokenizer.lowercase", str(choice.lowercase).lower(), choice.case_reason)
-    spec = spec_of(recipe.tokenizer)
+    if not recipe.train["epochs"]:
+        epochs = choose_epochs(train.num_examples, recipe.train["batch_size"])
+        choices.choose("train.epochs", *epochs)
+    return Plan(choices.recipe, vocabulary, choices.made)
+
+
+def choose_rules(choices: Choices, dataset: Dataset) -> None:
+    """Chooses the tokenizer's kind and case where they are "auto"."""
+    asked, seed = choices.recipe.tokenizer, choices.recipe.train["seed"]
+    if "auto" not in (asked["kind"], asked["lowercase"]):
+        return
+    choice = choose_tokenizer(
+        *sample(dataset.splits["train"], seed),
+        *sample(dataset.splits["validation"], seed),
+        kind=asked["kind"],
+        lowercase=asked["lowercase"],
+        seed=seed,
+    )
+    if asked["kind"] == "auto":
+        choices.choose("tokenizer.kind", choice.kind, choice.reason)
+    if asked["lowercase"] == "auto":
+        choices.choose("tokenizer.lowercase", str(choice.lowercase).lower(), choice.case_reason)
+
+
+def choose_vocabulary(choices: Choices, train: Split) -> list[str]:
+    """Returns the vocabulary of the training texts; chooses its size where that is 0 or too much
+    for them."""
+    key = "tokenizer.vocabulary_size"
+    spec = spec_of(choices.recipe.tokenizer)
     counts = count_tokens(train.texts(), spec)
-    if not recipe.tokenizer["vocabulary_size"]:
-        choose("tokenizer.vocabulary_size", *choose_vocabulary_size(counts, spec))
-    size = recipe.tokenizer["vocabulary_size"]
+    if not choices.recipe.get(key):
+        choices.choose(key, *choose_vocabulary_size(counts, spec))
+    size = choices.recipe.get(key)
     vocabulary = train_vocabulary(counts, spec, size)
     if len(vocabulary) < size:
-        choose(
-            "tokenizer.vocabulary_size",
-            len(vocabulary),
-            f"the training texts gave {len(vocabulary):,} tokens of the {size:,} asked for",
-        )
-    if not recipe.data["sequence_length"]:
-        tokenizer = Tokenizer(spec, vocabulary)
-        lengths = np.array([len(tokenizer.encode(text)) for text in sample(train, seed)[0]])
-        choose("data.sequence_length", *choose_sequence_length(lengths, MAX_AUTOMATIC_LENGTH))
-    if not recipe.train["epochs"]:
-        choose("train.epochs", *choose_epochs(train.num_examples, recipe.train["batch_size"]))
-    return Plan(recipe, vocabulary, choices)
+        reason = f"the training texts give {len(vocabulary):,} tokens, not {size:,}"
+        choices.choose(key, len(vocabulary), reason)
+    return vocabulary
 
 
 def sample(split: Split, seed: int) -> tuple[list[str], Any]:
@@ -103,5 +127,5 @@ def choose_epochs(num_examples: int, batch_size: int) -> tuple[int, str]:
     epochs = min(MAX_EPOCHS, max(1, round(TARGET_UPDATES / updates)))
     return epochs, (
         f"{epochs} passes are {epochs * updates:,} updates of {batch_size} texts, near the "
-        f"{TARGET_UPDATES:,} within which the recipe's best epoch lies; early stopping may end sooner"
+        f"{TARGET_UPDATES:,} within which the best epoch lies; early stopping may end sooner"
     )

@@ -50,9 +50,11 @@ class ProgressDisplay:
     def _show_bar(self, item: Progress) -> None:
         done = (item.epoch - 1) * item.steps + item.step
         if self._bar is None:
-            total = item.epochs * item.steps
-            # The upper limit: early stopping may end the training before.
-            self._bar = click.progressbar(length=total, label="training", file=sys.stderr)
+            # What is left at most: early stopping may end the training before. A resumed one has
+            # its first updates behind it, which would make the estimated time too short.
+            self._steps_shown = done - 1
+            length = item.epochs * item.steps - self._steps_shown
+            self._bar = click.progressbar(length=length, label="training", file=sys.stderr)
             self._bar.__enter__()
         self._bar.update(done - self._steps_shown)
         self._steps_shown = done

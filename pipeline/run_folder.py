@@ -12,6 +12,8 @@ from typing import Any
 # accuracy of 50 %, and for the calibration of every scheme.
 MAX_TEST_EXAMPLES = 20_000
 MAX_CALIBRATION_EXAMPLES = 500
+# What a training may do with a run that is there.
+EXISTING = ("refuse", "resume", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class RunFolder:
     def labels(self) -> Path:
         """One label a line, in the order of the model's outputs."""
         return self.path / "labels.txt"
+
+    @property
+    def started(self) -> Path:
+        """An empty file that marks the folder as a run's before anything else is known."""
+        return self.path / "train" / "started"
 
     @property
     def plan_json(self) -> Path:
@@ -112,29 +119,50 @@ class RunFolder:
             )
         return content
 
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder for a training, or refuses one that is there.
+    def check(self, existing: str) -> None:
+        """Refuses a folder that a training must not use; changes nothing.
+
+        Args:
+            existing: "refuse", "resume" or "overwrite".
 
         Raises:
-            FileExistsError: Something is there and neither flag was given.
-            ValueError: Overwriting a folder that is not a run, or resuming what never began.
+            FileExistsError: Something is there and `existing` is "refuse".
+            ValueError: Overwriting what is no run, resuming what never began, or another word.
         """
-        there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-        is_run = self.run_json.is_file() or self.plan_json.is_file()
-        if there and not (resume or overwrite):
+        if existing not in EXISTING:
+            raise ValueError(f"existing={existing!r} must be one of {', '.join(EXISTING)}.")
+        if not self._holds_files():
+            return
+        if existing == "refuse":
             raise FileExistsError(
                 f"run={str(self.path)!r} exists. Give --resume to go on with it, --overwrite to "
                 "replace it, or another --run."
             )
-        if there and overwrite:
-            if not is_run:
-                raise ValueError(
-                    f"run={str(self.path)!r} exists and is no run of tfpipe, so --overwrite leaves "
-                    "it alone. Give another --run, or remove it yourself."
-                )
-            shutil.rmtree(self.path)
-        if there and resume and not is_run:
+        if any(file.is_file() for file in (self.started, self.plan_json, self.run_json)):
+            return
+        if existing == "overwrite":
             raise ValueError(
-                f"run={str(self.path)!r} holds no training to resume. Remove it or give another."
+                f"run={str(self.path)!r} exists and is no run of tfpipe, so --overwrite leaves "
+                "it alone. Give another --run, or remove it yourself."
             )
-        (self.path / "train").mkdir(parents=True, exist_ok=True)
+        raise ValueError(
+            f"run={str(self.path)!r} holds no training to resume. Remove it or give another."
+        )
+
+    def _holds_files(self) -> bool:
+        """Whether anything is there but empty folders, which a killed training may leave."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(not entry.is_dir() for entry in self.path.rglob("*"))
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Makes the folder ready for a training that `check` let pass, emptying it if asked."""
+        if overwrite and self.path.is_dir():
+            # "train" marks a run, so it goes last: what a kill leaves can be overwritten again.
+            for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "train"):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+        self.started.parent.mkdir(parents=True, exist_ok=True)
+        self.started.touch()

@@ -94,10 +94,11 @@ def choose_tokenizer(
         train, validation = _frequent_classes(train, validation)
     fault = _why_not_measured(train[1], len(validation[0]))
     if fault:
+        default = f"the default; not measured, as {fault}"
+        reason = f"{DEFAULT_KIND}: {default}" if kind == "auto" else f"{kind}: as asked for"
         kind = DEFAULT_KIND if kind == "auto" else kind
-        return TokenizerChoice(
-            kind, lowercase != "false", {}, 0, f"the default; not measured, as {fault}"
-        )
+        choice = TokenizerChoice(kind, lowercase != "false", {}, 0, reason)
+        return replace(choice, case_reason=default) if lowercase == "auto" else choice
 
     def measure(kind: str, lowercase: bool) -> NDArray[np.float64]:
         return score_tokenizer(tokenizer_spec(kind, lowercase), train, validation, seed=seed)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.encode import Tokenizer, read_vocabulary
-from device_runner.files import write_file_atomic
+from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
@@ -20,9 +17,7 @@ def save_weights(folder: RunFolder, variant: str, weights: list[NDArray[Any]]) -
     """Writes a model's weights, in Keras' order, as plain arrays."""
     path = folder.weights(variant)
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, *weights)
-    write_file_atomic(path, buffer.getvalue())
+    write_arrays(path, {f"arr_{index}": value for index, value in enumerate(weights)})
 
 
 def load_model(folder: RunFolder, variant: str) -> Any:
@@ -44,9 +39,9 @@ def load_model(folder: RunFolder, variant: str) -> Any:
         seed=recipe["train"]["seed"],
     )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays.files))])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        arrays = read_arrays(path)
+        model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."

@@ -102,9 +102,9 @@ def check_origin(artifact: Artifact, folder: RunFolder) -> None:
         ValueError: Another number of classes, a variant that the run lacks, or a scheme that has no
             threshold.
     """
-    manifest = artifact.manifest
+    manifest, content = artifact.manifest, folder.read()
     found = (manifest.num_classes, manifest.multi_label)
-    expected = (len(read_labels(folder)), folder.read()["multi_label"])
+    expected = (len(read_labels(folder)), content["multi_label"])
     if found != expected:
         raise ValueError(
             f"{artifact.path} has (num_classes, multi_label)={found}, the run {folder.path} has "
@@ -156,14 +156,14 @@ def judge(
     names, multi_label = read_labels(folder), artifact.manifest.multi_label
     tokenizer = load_tokenizer(folder)
     token_ids = tokenizer.encode_batch(texts, folder.read()["recipe"]["data"]["sequence_length"])
-    failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs)
+    scores = keras_scores(folder, artifact.manifest.variant, token_ids)
+    failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs, scores)
     if not np.array_equal(token_ids, ran.token_ids):
         failures.append("some texts get other token ids than in training")
     outputs = ran.outputs
     if sorted(artifact.labels) == sorted(names):
         # Output i of the file means the label that the artifact says.
         outputs = outputs[:, [artifact.labels.index(name) for name in names]]
-    scores = keras_scores(folder, artifact.manifest.variant, token_ids)
     figures = compare(scores, outputs, targets, names=names, multi_label=multi_label)
     threshold = THRESHOLDS[artifact.manifest.scheme]
     failures += check_figures(figures, threshold)
