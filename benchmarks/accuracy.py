@@ -24,11 +24,12 @@ from tfpipe.export.target import TARGETS
 
 ABOUT = """# Accuracy, size and latency on the benchmark sets
 
-Made by `make bench` (`benchmarks/accuracy.py`), default recipes, seed 1. *baseline* is TF-IDF + logistic regression on
-the same test split, *Keras* the trained model, *file* the exported file run by ai-edge-litert, all as accuracy;
-*agreement* the share of the n test texts that file and Keras predict alike; T the sequence length. p50 is of one
-invoke, one thread, on the machine that made the table: compare within a row's set and model, whose four files were
-measured in turn. A file that fails verification has no latency.
+Made by `make bench` (`benchmarks/accuracy.py`), default recipes, seed 1. *baseline* is TF-IDF +
+logistic regression on the same test split, *Keras* the trained model, *file* the exported file run
+by ai-edge-litert, all as accuracy; *agreement* the share of the n test texts that file and Keras
+predict alike; T the sequence length. p50 is of one invoke, one thread, on the machine that made the
+table: compare within a row's set and model, whose four files were measured in turn. A file that
+fails verification has no latency.
 """
 SCHEMES = TARGETS["cpu"].schemes
 

@@ -85,8 +85,8 @@ def choose_rules(choices: Choices, dataset: Dataset) -> None:
     if "auto" not in (asked["kind"], asked["lowercase"]):
         return
     choice = choose_tokenizer(
-        *sample(dataset.splits["train"], seed),
-        *sample(dataset.splits["validation"], seed),
+        sample(dataset.splits["train"], seed),
+        sample(dataset.splits["validation"], seed),
         kind=asked["kind"],
         lowercase=asked["lowercase"],
         seed=seed,

@@ -62,10 +62,8 @@ class TokenizerChoice:
 
 
 def choose_tokenizer(
-    train_texts: Iterable[str],
-    train_targets: NDArray[np.integer],
-    validation_texts: Iterable[str],
-    validation_targets: NDArray[np.integer],
+    train: tuple[Iterable[str], NDArray[np.integer]],
+    validation: tuple[Iterable[str], NDArray[np.integer]],
     *,
     kind: str,
     lowercase: str,
@@ -77,22 +75,21 @@ def choose_tokenizer(
     the text's labels (multi-label). The differences are judged pairwise, text by text.
 
     Args:
-        train_texts: All training texts, or a sample; at most 20,000 of them are used.
-        train_targets: int `(n,)` class indices, or `(n, num_classes)` of 0 and 1 if a text can
-            have several labels.
-        validation_texts: As `train_texts`; at most 5,000 are used.
-        validation_targets: As `train_targets`.
+        train: All training texts, or a sample, of which at most 20,000 are used; and their
+            targets, int `(n,)` class indices, or `(n, num_classes)` of 0 and 1 if a text can have
+            several labels.
+        validation: The same of the validation split; at most 5,000 are used.
         kind: One of `KINDS`, or "auto" to measure all.
         lowercase: "true", "false", or "auto" to measure both with the kind that was taken.
         seed: Decides the sample and the linear model's order of updates.
     """
-    train = _sample(train_texts, train_targets, _MAX_TRAIN_TEXTS, seed)
-    validation = _sample(validation_texts, validation_targets, _MAX_VALIDATION_TEXTS, seed)
-    if train_targets.ndim == 2:
-        train, validation = _frequent_columns(train, validation)
-    else:
-        train, validation = _frequent_classes(train, validation)
-    fault = _why_not_measured(train[1], len(validation[0]))
+    parts = (
+        _sample(*train, _MAX_TRAIN_TEXTS, seed),
+        _sample(*validation, _MAX_VALIDATION_TEXTS, seed),
+    )
+    frequent = _frequent_columns if train[1].ndim == 2 else _frequent_classes
+    learned, held_out = frequent(*parts)
+    fault = _why_not_measured(learned[1], len(held_out[0]))
     if fault:
         default = f"the default; not measured, as {fault}"
         reason = f"{DEFAULT_KIND}: {default}" if kind == "auto" else f"{kind}: as asked for"
@@ -101,13 +98,13 @@ def choose_tokenizer(
         return replace(choice, case_reason=default) if lowercase == "auto" else choice
 
     def measure(kind: str, lowercase: bool) -> NDArray[np.float64]:
-        return score_tokenizer(tokenizer_spec(kind, lowercase), train, validation, seed=seed)
+        return score_tokenizer(tokenizer_spec(kind, lowercase), learned, held_out, seed=seed)
 
     lowered = lowercase != "false"
     if kind == "auto":
         choice = pick_kind({name: measure(name, lowered) for name in KINDS}, lowercase=lowered)
     else:
-        choice = TokenizerChoice(kind, lowered, {}, len(validation[0]), f"{kind}: as asked for")
+        choice = TokenizerChoice(kind, lowered, {}, len(held_out[0]), f"{kind}: as asked for")
     if lowercase != "auto":
         return choice
     return pick_case(choice, {flag: measure(choice.kind, flag) for flag in (True, False)})

@@ -241,6 +241,24 @@ SMALL_LSTM = [*SMALL, "model.units=8", "model.branch_dropout=0"]
 
 
 @pytest.fixture(scope="session")
+def make_colours() -> Callable[..., Path]:
+    """`write_colours`, for tests that need a table of their own."""
+    return write_colours
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Callable[..., Any]:
+    """Makes a recipe that trains in seconds: `small_recipe("lstm", "train.epochs=2")`."""
+    from tfpipe.config import load_recipe
+
+    def make(name: str = "average", *overrides: str) -> Any:
+        small = SMALL_LSTM if name == "lstm" else SMALL
+        return load_recipe(name, overrides=[*small, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two finished runs on the colours, "lstm" and "transformer". Copy one before changing it."""
     from tfpipe.config import load_recipe

@@ -39,9 +39,7 @@ def make_run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["topics", "sms", "snips", "r8", "languages", "20ng", "sections"]
-)
+@pytest.mark.parametrize("name", ["topics", "sms", "snips", "r8", "languages", "20ng", "sections"])
 def test_default_recipes_reach_the_linear_baseline(name, make_run):
     runs = {model: make_run(name, model) for model in ("lstm", "transformer")}
     reached = {model: run["metrics"]["test"]["accuracy"] for model, run in runs.items()}

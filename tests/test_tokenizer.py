@@ -16,10 +16,12 @@ from device_runner.encode import SPECIAL_TOKENS, Tokenizer, TokenizerSpec
 from tfpipe import tokenizer, tokenizer_proxy, vocabulary
 from tfpipe.tokenizer import (
     KINDS,
+    TokenizerChoice,
     choose_sequence_length,
     choose_tokenizer,
     choose_vocabulary_size,
     count_tokens,
+    pick_case,
     pick_kind,
     tokenizer_spec,
     train_vocabulary,
@@ -167,15 +169,24 @@ def test_default_sizes_come_from_the_counts():
     assert choose_vocabulary_size(many, spec("word"))[0] == 20_000
     assert choose_vocabulary_size(many, spec("wordpiece")) == (
         8_000,
-        "30,000 words occur at least 10 times in the training texts, beside 10 characters; "
-        "at most 8,000, as rarer ones cost memory and teach little",
+        "the training texts hold 30,000 different words and 10 characters; at most 8,000, as rarer "
+        "ones cost memory and teach little",
     )
-    some = Counter({str(i): 10 for i in range(3_000)} | {"7777": 9})
-    # 10 digits, each also within words, beside the two special tokens.
-    assert choose_vocabulary_size(some, spec("wordpiece"))[0] == 3_000 + 20 + 2
+
+
+def test_wordpieces_have_room_for_every_word():
+    some = Counter({str(i): 10 for i in range(3_000)} | {"7777": 1})
+    # 10 digits, each also within words, beside the two special tokens; a word seen once counts.
+    assert choose_vocabulary_size(some, spec("wordpiece")) == (
+        3_001 + 20 + 2,
+        "the training texts hold 3,001 different words and 10 characters",
+    )
     few = Counter({"a": 10})
-    size, reason = choose_vocabulary_size(few, spec("wordpiece"))
-    assert size == 2_000 and reason.endswith("; at least 2,000, so that words stay whole")
+    assert choose_vocabulary_size(few, spec("wordpiece")) == (
+        2_000,
+        "the training texts hold 1 different words and 1 characters; at least 2,000, so that words "
+        "stay whole",
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +230,7 @@ def correct(num_right, total=1000):
 )
 def test_another_kind_must_be_clearly_better(word, wordpiece, char, chosen):
     results = {"word": correct(word), "wordpiece": correct(wordpiece), "char": correct(char)}
-    choice = pick_kind(results)
+    choice = pick_kind(results, lowercase=True)
     assert choice.kind == chosen
     assert choice.scores == {
         "word": word / 1000,
@@ -231,14 +242,69 @@ def test_another_kind_must_be_clearly_better(word, wordpiece, char, chosen):
 
 def test_reason_names_every_score():
     results = {"word": correct(905), "wordpiece": correct(914), "char": correct(899)}
-    assert pick_kind(results).reason == (
+    assert pick_kind(results, lowercase=True).reason == (
         "wordpiece: 0.914 on validation against word 0.905, char 0.899 (the default; none is "
         "clearly better; proxy: linear model on TF-IDF of token n-grams, n=1,000)"
     )
     results["char"] = correct(990)
     assert "char: 0.990 on validation against word 0.905, wordpiece 0.914 (clearly best;" in (
-        pick_kind(results).reason
+        pick_kind(results, lowercase=True).reason
     )
+
+
+WORD = TokenizerChoice("word", True, {}, 1000, "word: as asked for")
+
+
+@pytest.mark.parametrize(
+    ("lowered", "as_written", "lowercase"),
+    [
+        (900, 900, True),
+        (900, 850, True),
+        (900, 903, False),  # 3 texts: above one standard error (1.7)
+        (0, 1000, False),
+    ],
+)
+def test_case_is_kept_only_for_a_clear_gain(lowered, as_written, lowercase):
+    choice = pick_case(WORD, {True: correct(lowered), False: correct(as_written)})
+    assert choice.lowercase is lowercase
+    assert (choice.kind, choice.reason) == ("word", WORD.reason)
+    assert choice.case_reason == (
+        f"lower-cased {lowered / 1000:.3f}, as written {as_written / 1000:.3f} on validation (by "
+        "the same proxy; as written only if better by more than one standard error)"
+    )
+
+
+def test_case_is_given_up_for_a_gain_by_chance():
+    # 2 texts won, 1 lost: a gain of 1 is below one standard error, 1.7.
+    lowered, as_written = correct(900), correct(902)
+    as_written[0] = 0
+    assert pick_case(WORD, {True: lowered, False: as_written}).lowercase is True
+
+
+def shouting_texts(num_texts, seed):
+    """Two classes that differ in nothing but the case of one word."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, num_texts).astype(np.int32)
+    filler = [f"w{i}" for i in range(50)]
+    texts = [" ".join([*rng.choice(filler, 5), "Stop" if t else "stop"]) for t in targets]
+    return texts, targets
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "auto"])
+def test_case_that_tells_is_kept(kind):
+    train, validation = shouting_texts(400, 1), shouting_texts(100, 2)
+    choice = choose(train, validation, kind=kind, lowercase="auto")
+    assert choice.lowercase is False
+    assert choice.kind == (kind if kind != "auto" else choice.kind)
+    assert "as written 1.000 on validation" in choice.case_reason
+    # Asked for one case, only that one is measured with.
+    if kind != "auto":
+        assert choice.reason == f"{kind}: as asked for" and choice.scores == {}
+        lowered = choose(train, validation, kind=kind, lowercase="true")
+        assert (lowered.lowercase, lowered.case_reason) == (True, "as asked for")
+    else:
+        written = choose(train, validation, kind=kind, lowercase="false")
+        assert min(written.scores.values()) == 1.0 > max(choice.scores.values())
 
 
 CHINESE = {0: "猫狗鸟鱼马牛羊", 1: "红黄蓝绿白黑紫"}
@@ -257,8 +323,8 @@ def unspaced_texts(num_texts, seed):
 
 
 def choose(train, validation, **changes):
-    arguments = {"multi_label": False, "lowercase": True, "seed": 1, **changes}
-    return choose_tokenizer(*train, *validation, **arguments)
+    arguments = {"kind": "auto", "lowercase": "true", "seed": 1, **changes}
+    return choose_tokenizer(train, validation, **arguments)
 
 
 def test_texts_without_spaces_do_not_get_words():
@@ -297,7 +363,7 @@ def test_several_labels_are_scored_by_f1():
     columns += [[False] * 500, [True] * 500]
     targets = np.array(columns, np.uint8).T
     train, validation = (texts[:400], targets[:400]), (texts[400:], targets[400:])
-    choice = choose(train, validation, multi_label=True)
+    choice = choose(train, validation)
     assert choice.scores["word"] > 0.9
     assert choice.num_examples == 100
 
@@ -345,9 +411,14 @@ def test_default_is_taken_where_nothing_can_be_measured(num_validation, num_clas
     choice = choose(train, validation)
     assert (choice.kind, choice.scores, choice.num_examples) == ("wordpiece", {}, 0)
     assert choice.reason == f"wordpiece: the default; not measured, as {why}"
+    assert (choice.lowercase, choice.case_reason) == (True, "as asked for")
+    asked = choose(train, validation, kind="char", lowercase="auto")
+    assert (asked.kind, asked.reason) == ("char", "char: as asked for")
+    assert (asked.lowercase, asked.case_reason) == (True, f"the default; not measured, as {why}")
+    assert choose(train, validation, lowercase="false").lowercase is False
     both = np.zeros((100, 2), np.uint8) + np.uint8([0, 1])
     if num_classes == 1:
-        choice = choose((texts, both), (texts, both), multi_label=True)
+        choice = choose((texts, both), (texts, both))
         assert choice.reason.endswith(why)
 
 

@@ -38,7 +38,8 @@ def collect_artifacts(
     """
     artifacts: list[dict[str, Any]] = []
     notes: list[str] = []
-    folders = sorted(p for p in exports.iterdir() if p.is_dir()) if exports.is_dir() else []
+    # A name with a dot before it is what an export that was killed left behind.
+    folders = sorted(p for p in exports.glob("[!.]*") if p.is_dir())
     for folder in folders:
         if folder.name.startswith("."):  # a write that was cut off
             continue
