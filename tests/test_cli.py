@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -250,15 +248,3 @@ def test_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_interrupt_is_exit_130(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tfpipe.cli", "train", "topics", "--run", tmp_path / "run"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "train").is_dir() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
-    assert (child.returncode, out) == (130, "")
-    assert err.endswith("\nInterrupted. Go on with --resume.\n") and "Traceback" not in err

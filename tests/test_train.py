@@ -209,7 +209,12 @@ def test_interrupt_ends_with_130_and_can_be_resumed(tmp_path, make_colours, smal
     command = [sys.executable, "-m", "tfpipe.cli", "train", str(data), "--run", str(run)]
     command += ["--model", "average", "--recipe", str(tmp_path / "small.toml")]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         wait_for(lambda: position(run)[0] >= 1, child)
         child.send_signal(signal.SIGINT)
