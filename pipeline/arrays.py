@@ -17,6 +17,7 @@ from device_runner.files import write_file_atomic
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes the arrays under their names; the folder must exist."""
     buffer = io.BytesIO()
+    # NumPy's stub takes every keyword for `allow_pickle` as well.
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_file_atomic(path, buffer.getvalue())
 
