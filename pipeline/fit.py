@@ -190,10 +190,14 @@ class Trainer:
         return learning_rate(self.settings, done=done, total=total)
 
     def evaluate(self, split: EncodedSplit) -> tuple[float, dict[str, float]]:
-        """Returns the mean loss, without smoothing, and the metrics of the averaged model."""
+        """Returns the mean loss, as the training computes it, and the metrics of the averaged
+        model. (Without the smoothing, a model would be called worse for learning it.)"""
         logits = self.logits(split)
         targets = tf.constant(split.targets, tf.int32)
-        losses = cross_entropy(targets, tf.constant(logits), self.class_weights, smoothing=0)
+        smoothing = self.settings["label_smoothing"]
+        losses = cross_entropy(
+            targets, tf.constant(logits), self.class_weights, smoothing=smoothing
+        )
         predictions = predict_labels(self.probabilities(logits), multi_label=self.multi_label)
         figures = score_predictions(split.targets, predictions, self.num_classes)
         return float(tf.reduce_mean(losses)), figures
