@@ -242,9 +242,13 @@ def test_training_learns_and_measures_what_it_kept(make_trainer, multi_label):
     history = trainer.state.history
     losses = [entry["val_loss"] for entry in history]
     assert losses[-1] < losses[0]
-    assert trainer.state.best_epoch == 1 + int(np.argmin(losses))
+    best = history[trainer.state.best_epoch - 1]
+    if not multi_label:
+        ranks = [(entry["val_accuracy"], -entry["val_loss"]) for entry in history]
+        assert trainer.state.best_epoch == 1 + ranks.index(max(ranks))
     loss, figures = trainer.evaluate(trainer.validation)
-    assert loss == pytest.approx(min(losses), rel=1e-6)
+    assert loss == pytest.approx(best["val_loss"], rel=1e-6)
+    assert figures["accuracy"] == best["val_accuracy"]
     assert figures["accuracy"] > 0.9
     with trainer.run.history_csv.open() as file:
         lines = list(csv.DictReader(file))
@@ -254,11 +258,13 @@ def test_training_learns_and_measures_what_it_kept(make_trainer, multi_label):
 
 def test_early_stopping_gives_back_the_best_epoch(make_trainer, monkeypatch):
     trainer = make_trainer("train.epochs=20", "train.early_stopping_patience=2")
-    losses, seen = iter([3.0, 2.0, 2.5, 2.0, 1.0]), []
+    # More right beats a lower loss; as many right with a higher loss is no better.
+    measured, seen = iter([(3.0, 0.5), (3.5, 0.6), (2.0, 0.5), (3.6, 0.6), (1.0, 0.9)]), []
 
     def evaluate(_):
         seen.append(trainer.averaged.get_weights())
-        return next(losses), {"accuracy": 0.5}
+        loss, accuracy = next(measured)
+        return loss, {"accuracy": accuracy}
 
     monkeypatch.setattr(trainer, "evaluate", evaluate)
     trainer.fit(ignore)
