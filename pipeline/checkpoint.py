@@ -102,7 +102,7 @@ def load_checkpoint(
             name: [take(arrays, f"{name}.{index}", value) for index, value in enumerate(values)]
             for name, values in like.items()
         }
-        figures = take(arrays, "state", np.zeros(7))
+        figures = take(arrays, "state", np.zeros(8))
         return groups, unpack_state(figures, arrays.get("history", np.zeros((0, 7))))
     except ValueError as error:
         raise ValueError(
