@@ -197,7 +197,7 @@ def test_checkpoint_gives_back_what_it_was_given(tmp_path):
         ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"), 1.0
     )
     groups = {"model": [np.arange(3.0), np.int64(4)], "optimizer": []}
-    for state in (TrainingState(), TrainingState(1, 2, 3.5, 4, 5.5, 0.1, 1, [line])):
+    for state in (TrainingState(), TrainingState(1, 2, 3.5, 4, 5.5, 0.9, 0.1, 1, [line])):
         save_checkpoint(tmp_path / "c.npz", groups, state)
         found, again = load_checkpoint(tmp_path / "c.npz", groups)
         assert again == state
