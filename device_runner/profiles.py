@@ -31,6 +31,8 @@ class Profile:
 
 _SECOND = 1000000000
 PROFILES: Dict[str, Profile] = {
+    # To choose between files that differ by much, as an export does.
+    "brief": Profile("brief", 5, _SECOND // 20, 50, _SECOND // 5, 0, 10 * _SECOND),
     # A first look: the counts of LiteRT's benchmark tools, the time of TFLite's benchmark_model.
     "quick": Profile("quick", 10, _SECOND // 2, 100, _SECOND, 100, 60 * _SECOND),
     # MLPerf Mobile's natural_language_processing: 1,024 queries, 60 s, at most 600 s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from device_runner.manifest import (
     write_manifest,
 )
 from tfpipe.check import BUILTIN_NAMES, inspect_tflite
-from tfpipe.export.calibration import calibration_ids
+from tfpipe.export.calibration import calibration_ids, probe_ids
+from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import convert
 from tfpipe.export.golden import write_golden
 from tfpipe.export.staging import check_name, staging_folder
-from tfpipe.export.target import ExportError, choose_lowering
+from tfpipe.export.target import ExportError, possible_lowerings
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import check_variant, load_tokenizer
@@ -43,7 +45,8 @@ class ExportOptions:
     Attributes:
         target: A key of `tfpipe.export.target.TARGETS`.
         scheme: Types of weights and activations.
-        lowering: How a recurrence is written; "auto" chooses by the sequence length.
+        lowering: How a recurrence is written; "auto" measures the candidates here and takes the
+            fastest right one.
         variant: "base" or a compressed variant's name.
         name: The artifact's; None makes one of variant, target and scheme.
     """
@@ -79,7 +82,7 @@ def export_artifact(
     content = folder.read()
     check_variant(folder, options.variant)
     length = content["recipe"]["data"]["sequence_length"]
-    lowering = choose_lowering(
+    lowerings = possible_lowerings(
         content["model"],
         target=options.target,
         scheme=options.scheme,
@@ -94,7 +97,7 @@ def export_artifact(
             "name with --as."
         )
     with staging_folder(destination) as staging:
-        facts = write_model(staging, folder, options, lowering)
+        facts = write_model(staging, folder, options, lowerings)
         tokenizer = load_tokenizer(folder)
         write_golden(staging, folder, tokenizer, length=length, scheme=options.scheme)
         shutil.rmtree(staging / "work")
@@ -112,25 +115,29 @@ def export_artifact(
 
 
 def write_model(
-    staging: Path, folder: RunFolder, options: ExportOptions, lowering: str
+    staging: Path, folder: RunFolder, options: ExportOptions, lowerings: Sequence[str]
 ) -> dict[str, Any]:
     """Converts the variant into `staging`, with a work folder beside it; returns check.json's
     content."""
     work = staging / "work"
     work.mkdir()
     content = folder.read()
-    job = {
-        "run": str(folder.path),
-        "variant": options.variant,
-        "scheme": options.scheme,
-        "lowering": lowering,
-    }
+    length = content["recipe"]["data"]["sequence_length"]
+    tokenizer = load_tokenizer(folder)
+    job = {"run": str(folder.path), "variant": options.variant, "scheme": options.scheme}
     if options.scheme == "int8":
-        length = content["recipe"]["data"]["sequence_length"]
         job["calibration"] = str(work / "calibration.npy")
-        np.save(job["calibration"], calibration_ids(folder, load_tokenizer(folder), length))
-    convert(job, work).rename(staging / MODEL_FILE)
-    return {**check_model(staging / MODEL_FILE, content["parameters"]), "lowering": lowering}
+        np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
+    candidates: list[dict[str, Any]] = []
+    lowering = lowerings[0]
+    if len(lowerings) == 1:
+        path = convert({**job, "lowering": lowering}, work)
+    else:
+        token_ids = probe_ids(folder, tokenizer, length)
+        path, lowering, candidates = convert_fastest(job, work, lowerings, token_ids)
+    path.rename(staging / MODEL_FILE)
+    facts = check_model(staging / MODEL_FILE, content["parameters"])
+    return {**facts, "lowering": lowering, "candidates": candidates}
 
 
 def default_name(options: ExportOptions) -> str:

@@ -9,26 +9,35 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
-from tfpipe.export.converter import REFUSAL_FILE
+from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
 
 def main(job_path: Path) -> None:
-    """Reads {"run", "variant", "scheme", "lowering", "calibration", "output"} and writes the file.
+    """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering".
 
     "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
-    What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
+    "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
+    What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
+    folder = RunFolder(Path(job["run"]))
     try:
-        function = build_function(job)
+        model = load_model(folder, job["variant"])
+        function = build_function(model, folder, lowering=job["lowering"])
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)
+    if "probe" in job:
+        token_ids = np.load(job["probe"], allow_pickle=False)
+        np.save(job_path.parent / KERAS_FILE, squash(folder, model(token_ids)).numpy())
     module = tf.Module()
+    # A fused recurrence keeps its layer's variables, which must belong to what is saved.
+    module.kept = list(function.graph.variables)
     saved = job_path.parent / "saved_model"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -38,20 +47,24 @@ def main(job_path: Path) -> None:
     Path(job["output"]).write_bytes(converter.convert())
 
 
-def build_function(job: dict[str, str]) -> Any:
-    """Returns the inference form of the job's variant.
+def build_function(model: keras.Model, folder: RunFolder, *, lowering: str) -> Any:
+    """Returns the inference form of a run's model.
 
     Raises:
-        ValueError: The weights do not fit the run, or a layer has no inference form.
+        ValueError: A layer has no inference form.
     """
-    folder = RunFolder(Path(job["run"]))
     content = folder.read()
     return inference_form(
-        load_model(folder, job["variant"]),
+        model,
         sequence_length=content["recipe"]["data"]["sequence_length"],
-        lowering=job["lowering"],
+        lowering=lowering,
         multi_label=content["multi_label"],
     )
+
+
+def squash(folder: RunFolder, logits: Any) -> Any:
+    """Returns the probabilities of the run's task."""
+    return tf.sigmoid(logits) if folder.read()["multi_label"] else tf.nn.softmax(logits)
 
 
 def set_scheme(converter: Any, job: dict[str, str]) -> None:

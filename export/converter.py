@@ -17,6 +17,8 @@ from tfpipe.export.target import ExportError
 TIME_LIMIT_SECONDS = 900
 # Written by the child when the run, not the converter, is at fault: the whole message.
 REFUSAL_FILE = "refusal.txt"
+# Written by the child where the job has a "probe": float32 (n, num_classes), Keras' probabilities.
+KERAS_FILE = "keras.npy"
 # What the converter says about an op that it cannot write, newest wording first.
 OP_AT_FAULT = re.compile(
     r"'(tfl?\.\w+)' op (?:is neither|requires|operand|result|has|can)"

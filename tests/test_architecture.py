@@ -29,9 +29,9 @@ STAGES = {
     "train": "baseline checkpoint corpus fit fit_progress linear optimization plan plan_file "
     "progress run_record tensorboard tfidf train variant",
     # What the following stages read and run a file with; it knows nothing of how one is made.
-    "file": "check devices run_model",
+    "file": "check devices run_model thresholds",
     "export": "export",
-    "verify": "comparison predict thresholds verified verify",
+    "verify": "comparison predict verified verify",
     "bench": "bench bench_file bench_table",
     "report": "report",
     "commands": "cli cli_output",
