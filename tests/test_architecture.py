@@ -32,7 +32,7 @@ STAGES = {
     "file": "check devices run_model",
     "export": "export",
     "verify": "comparison predict thresholds verified verify",
-    "bench": "bench bench_file bench_table",
+    "bench": "bench bench_file bench_progress bench_table",
     "report": "report",
     "commands": "cli cli_output",
 }
