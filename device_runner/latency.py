@@ -54,6 +54,7 @@ def measure(
     gc.disable()
     try:
         _in_rounds(turns, lambda turn: turn.warm_up(profile), lambda: progress("warm-up"))
+        block: Callable[[Turn], bool]
         if profile.rate_hz:
             block = Pace(profile, sleep).run_block
         elif profile.duration_ns:
