@@ -30,17 +30,55 @@ def format_bench(record: dict[str, Any]) -> str:
     rows += [[_cell(key, result.get(key)) for _, key in _COLUMNS] for result in results]
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines += [line for result in results for line in _minutes(result) + _pace(result)]
     for result in results:
         lines += [f"{result['name']}: {reason}" for reason in result["validity_reasons"]]
     lines += [f"not measured: {failure['error']}" for failure in record["failures"]]
     first = results[0]
     threads = first["num_threads"]
+    overhead = first.get("timer_overhead_ns")
     lines.append(
         f"{first['device']} ({first['device_kind']}), {first['runtime']} "
         f"{first['runtime_version']}, delegate {first['delegate']}, {threads} "
         f"thread{'s' * (threads != 1)}, profile {first['profile']}"
+        + (f", reading the clock takes {overhead} ns" if overhead is not None else "")
     )
     return "\n".join(lines)
+
+
+def _minutes(result: dict[str, Any]) -> list[str]:
+    """Returns a line for each minute of a sustained measurement, and where it throttled."""
+    lines = []
+    for entry in result.get("minutes", []):
+        hot = entry["max_temperatures_celsius"]
+        clocks = entry["mean_frequencies_hz"]
+        lines.append(
+            f"{result['name']} minute {entry['minute']}: "
+            + ", ".join(f"{name} {_cell('_ns', entry[f'{name}_ns'])}" for name in ("p50", "p90"))
+            + (f", {max(hot.values()):.0f} degrees Celsius" if hot else ", temperature unknown")
+            + (f", {max(clocks) / 1e6:.0f} MHz" if clocks else ", clock unknown")
+        )
+    throttling = result.get("throttling")
+    if throttling and throttling["slowdown"] is not None:
+        first = throttling["minute"]
+        lines.append(
+            f"{result['name']}: "
+            + (f"throttled from minute {first} on" if first else "not throttled")
+            + f"; slowest minute {throttling['slowdown']:+.1%} against the first"
+        )
+    return lines
+
+
+def _pace(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the schedule of a paced measurement."""
+    pace = result.get("pace")
+    if not pace:
+        return []
+    return [
+        f"{result['name']}: {pace['rate_hz']:g} requests a second, "
+        f"{pace['missed_deadlines']} of {pace['num_requests']} missed their deadline, response "
+        f"p50 {_cell('_ns', pace['response_p50_ns'])}, p90 {_cell('_ns', pace['response_p90_ns'])}"
+    ]
 
 
 def _cell(key: str, value: Any) -> str:

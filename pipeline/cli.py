@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_compare import compare
 from tfpipe.cli_output import (
     Commands,
     format_lines,
@@ -145,7 +146,11 @@ def verify(artifact: Path, data: Path | None, run: Path | None, output_format: s
     type=click.IntRange(1),
     help="CPU threads of the interpreter.",
 )
-@click.option("--profile", default="quick", show_default=True, help="quick or mlperf.")
+@click.option(
+    "--profile", default="quick", show_default=True, help="quick, mlperf, sustained or paced."
+)
+@click.option("--duration", type=float, metavar="SECONDS", help="For sustained (300) and paced.")
+@click.option("--rate", type=float, metavar="HZ", help="Requests a second, for paced (5).")
 @click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
 @click.option(
     "--output",
@@ -160,9 +165,14 @@ def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
     Example:
       tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
     """
+    from device_runner.profiles import choose_profile
     from tfpipe.bench import bench, format_bench
+    from tfpipe.bench_progress import BenchProgress
 
-    result = bench(list(paths), **options)
+    duration, rate = options.pop("duration"), options.pop("rate")
+    profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
+    with BenchProgress(profile, len(paths)):
+        result = bench(list(paths), profile=profile, **options)
     print_result(result, output_format, format_bench)
     if result["failures"]:
         raise click.ClickException("\n".join(entry["error"] for entry in result["failures"]))
@@ -212,6 +222,9 @@ def recipe(model: str) -> None:
       tfpipe recipe lstm > my.toml
     """
     click.echo(packaged_recipe_text(model), nl=False)
+
+
+cli.add_command(compare)
 
 
 def main() -> None:

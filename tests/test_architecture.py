@@ -32,9 +32,10 @@ STAGES = {
     "file": "check devices run_model thresholds",
     "export": "export",
     "verify": "comparison predict verified verify",
-    "bench": "bench bench_file bench_table",
+    "bench": "bench bench_file bench_progress bench_table bootstrap comparable compare "
+    "compare_text",
     "report": "report",
-    "commands": "cli cli_output",
+    "commands": "cli cli_compare cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
