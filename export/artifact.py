@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.manifest import (
     GOLDEN_FILE,
     LABELS_FILE,
-    MODEL_FILE,
     VOCABULARY_FILE,
     Manifest,
     classification_signature,
@@ -22,10 +22,10 @@ from device_runner.manifest import (
 )
 from tfpipe.check import BUILTIN_NAMES, inspect_tflite
 from tfpipe.export.calibration import calibration_ids
-from tfpipe.export.converter import convert
+from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.golden import write_golden
 from tfpipe.export.staging import check_name, staging_folder
-from tfpipe.export.target import ExportError, choose_lowering
+from tfpipe.export.target import TARGETS, ExportError, choose_lowering, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import check_variant, load_tokenizer
@@ -86,6 +86,7 @@ def export_artifact(
         lowering=options.lowering,
         sequence_length=length,
     )
+    require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)
     if destination.exists() and not overwrite:
@@ -96,7 +97,8 @@ def export_artifact(
     with staging_folder(destination) as staging:
         facts = write_model(staging, folder, options, lowering)
         tokenizer = load_tokenizer(folder)
-        write_golden(staging, folder, tokenizer, length=length, scheme=options.scheme)
+        model_file = TARGETS[options.target].model_file
+        write_golden(staging / model_file, folder, tokenizer, length=length, scheme=options.scheme)
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -122,6 +124,7 @@ def write_model(
     job = {
         "run": str(folder.path),
         "variant": options.variant,
+        "target": options.target,
         "scheme": options.scheme,
         "lowering": lowering,
     }
@@ -129,8 +132,13 @@ def write_model(
         length = content["recipe"]["data"]["sequence_length"]
         job["calibration"] = str(work / "calibration.npy")
         np.save(job["calibration"], calibration_ids(folder, load_tokenizer(folder), length))
-    convert(job, work).rename(staging / MODEL_FILE)
-    return {**check_model(staging / MODEL_FILE, content["parameters"]), "lowering": lowering}
+    model = staging / TARGETS[options.target].model_file
+    convert(job, work).rename(model)
+    if (work / FACTS_FILE).is_file():
+        facts = json.loads((work / FACTS_FILE).read_text("utf-8"))
+    else:
+        facts = inspect_tflite(model)
+    return {**check_model(facts, content["parameters"]), "lowering": lowering}
 
 
 def default_name(options: ExportOptions) -> str:
@@ -139,15 +147,15 @@ def default_name(options: ExportOptions) -> str:
     return "-".join(parts if options.variant == "base" else [options.variant, *parts])
 
 
-def check_model(path: Path, parameters: int) -> dict[str, Any]:
+def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
         ExportError: It holds ops that need more than the builtin runtime, or lacks weights.
     """
-    facts = inspect_tflite(path)
     builtin = set(BUILTIN_NAMES.values()) - {"CUSTOM"}
-    foreign = [name for name in facts["ops"] if name not in builtin]
+    # An ONNX file says its opset, and its runtime has every op of it.
+    foreign = [name for name in facts["ops"] if name not in builtin and "opset" not in facts]
     if foreign:
         raise ExportError(
             f"ops={foreign} are not builtin, so no small runtime has them. Report this."
@@ -172,9 +180,10 @@ def make_manifest(
     """Returns the manifest of the files in `staging`."""
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
+    model_file = TARGETS[options.target].model_file
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (MODEL_FILE, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
     }
     return Manifest(
         name=name,
@@ -192,7 +201,13 @@ def make_manifest(
         tokenizer=tokenizer.spec.to_json(),
         threshold=THRESHOLD if content["multi_label"] else None,
         files=files,
+        model_file=model_file,
         recipe=content["recipe"],
-        versions=read_versions(),
+        versions={**read_versions(), **opset_version(facts)},
         created=now(),
     )
+
+
+def opset_version(facts: dict[str, Any]) -> dict[str, str]:
+    """Returns the opset of an ONNX file as a version; a TFLite file has none."""
+    return {"onnx-opset": str(facts["opset"])} if "opset" in facts else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ def main(job_path: Path) -> None:
     What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    try:
-        function = build_function(job)
-    except ValueError as error:
-        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
-        sys.exit(1)
+    function = build_or_refuse(job_path, job)
     module = tf.Module()
     saved = job_path.parent / "saved_model"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
@@ -38,8 +35,22 @@ def main(job_path: Path) -> None:
     Path(job["output"]).write_bytes(converter.convert())
 
 
-def build_function(job: dict[str, str]) -> Any:
-    """Returns the inference form of the job's variant.
+def build_or_refuse(
+    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; where there is none, ends the process with
+    the reason in REFUSAL_FILE beside the job."""
+    try:
+        return build_function(job, layers)
+    except ValueError as error:
+        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
+        sys.exit(1)
+
+
+def build_function(
+    job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; `layers` as for `inference_form`.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
@@ -51,6 +62,7 @@ def build_function(job: dict[str, str]) -> Any:
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
+        layers=layers,
     )
 
 
