@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.manifest import (
     GOLDEN_FILE,
     LABELS_FILE,
-    MODEL_FILE,
     VOCABULARY_FILE,
     Manifest,
     classification_signature,
@@ -24,10 +24,10 @@ from device_runner.manifest import (
 from tfpipe.check import BUILTIN_NAMES, inspect_tflite
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
-from tfpipe.export.converter import convert
+from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.golden import write_golden
 from tfpipe.export.staging import check_name, staging_folder
-from tfpipe.export.target import ExportError, possible_lowerings
+from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import check_variant, load_tokenizer
@@ -89,6 +89,7 @@ def export_artifact(
         lowering=options.lowering,
         sequence_length=length,
     )
+    require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)
     if destination.exists() and not overwrite:
@@ -99,7 +100,8 @@ def export_artifact(
     with staging_folder(destination) as staging:
         facts = write_model(staging, folder, options, lowerings)
         tokenizer = load_tokenizer(folder)
-        write_golden(staging, folder, tokenizer, length=length, scheme=options.scheme)
+        model_file = TARGETS[options.target].model_file
+        write_golden(staging / model_file, folder, tokenizer, length=length, scheme=options.scheme)
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -124,7 +126,12 @@ def write_model(
     content = folder.read()
     length = content["recipe"]["data"]["sequence_length"]
     tokenizer = load_tokenizer(folder)
-    job = {"run": str(folder.path), "variant": options.variant, "scheme": options.scheme}
+    job = {
+        "run": str(folder.path),
+        "variant": options.variant,
+        "target": options.target,
+        "scheme": options.scheme,
+    }
     if options.scheme == "int8":
         job["calibration"] = str(work / "calibration.npy")
         np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
@@ -135,9 +142,17 @@ def write_model(
     else:
         token_ids = probe_ids(folder, tokenizer, length)
         path, lowering, candidates = convert_fastest(job, work, lowerings, token_ids)
-    path.rename(staging / MODEL_FILE)
-    facts = check_model(staging / MODEL_FILE, content["parameters"])
-    return {**facts, "lowering": lowering, "candidates": candidates}
+    facts_file = path.with_name(FACTS_FILE)
+    if facts_file.is_file():
+        facts = json.loads(facts_file.read_text("utf-8"))
+    else:
+        facts = inspect_tflite(path)
+    path.rename(staging / TARGETS[options.target].model_file)
+    return {
+        **check_model(facts, content["parameters"]),
+        "lowering": lowering,
+        "candidates": candidates,
+    }
 
 
 def default_name(options: ExportOptions) -> str:
@@ -146,15 +161,15 @@ def default_name(options: ExportOptions) -> str:
     return "-".join(parts if options.variant == "base" else [options.variant, *parts])
 
 
-def check_model(path: Path, parameters: int) -> dict[str, Any]:
+def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
         ExportError: It holds ops that need more than the builtin runtime, or lacks weights.
     """
-    facts = inspect_tflite(path)
     builtin = set(BUILTIN_NAMES.values()) - {"CUSTOM"}
-    foreign = [name for name in facts["ops"] if name not in builtin]
+    # An ONNX file says its opset, and its runtime has every op of it.
+    foreign = [name for name in facts["ops"] if name not in builtin and "opset" not in facts]
     if foreign:
         raise ExportError(
             f"ops={foreign} are not builtin, so no small runtime has them. Report this."
@@ -179,9 +194,10 @@ def make_manifest(
     """Returns the manifest of the files in `staging`."""
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
+    model_file = TARGETS[options.target].model_file
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (MODEL_FILE, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
     }
     return Manifest(
         name=name,
@@ -199,7 +215,13 @@ def make_manifest(
         tokenizer=tokenizer.spec.to_json(),
         threshold=THRESHOLD if content["multi_label"] else None,
         files=files,
+        model_file=model_file,
         recipe=content["recipe"],
-        versions=read_versions(),
+        versions={**read_versions(), **opset_version(facts)},
         created=now(),
     )
+
+
+def opset_version(facts: dict[str, Any]) -> dict[str, str]:
+    """Returns the opset of an ONNX file as a version; a TFLite file has none."""
+    return {"onnx-opset": str(facts["opset"])} if "opset" in facts else {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
+from numpy.typing import NDArray
 
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
@@ -25,16 +26,9 @@ def main(job_path: Path) -> None:
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    folder = RunFolder(Path(job["run"]))
-    try:
-        model = load_model(folder, job["variant"])
-        function = build_function(model, folder, lowering=job["lowering"])
-    except ValueError as error:
-        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
-        sys.exit(1)
+    function = build_or_refuse(job_path, job)
     if "probe" in job:
-        token_ids = np.load(job["probe"], allow_pickle=False)
-        np.save(job_path.parent / KERAS_FILE, squash(folder, model(token_ids)).numpy())
+        np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
     # A fused recurrence keeps its layer's variables, which must belong to what is saved.
     module.kept = list(function.graph.variables)
@@ -47,24 +41,44 @@ def main(job_path: Path) -> None:
     Path(job["output"]).write_bytes(converter.convert())
 
 
-def build_function(model: keras.Model, folder: RunFolder, *, lowering: str) -> Any:
-    """Returns the inference form of a run's model.
+def build_or_refuse(
+    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; where there is none, ends the process with
+    the reason in REFUSAL_FILE beside the job."""
+    try:
+        return build_function(job, layers)
+    except ValueError as error:
+        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
+        sys.exit(1)
+
+
+def build_function(
+    job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; `layers` as for `inference_form`.
 
     Raises:
-        ValueError: A layer has no inference form.
+        ValueError: The weights do not fit the run, or a layer has no inference form.
     """
+    folder = RunFolder(Path(job["run"]))
     content = folder.read()
     return inference_form(
-        model,
+        load_model(folder, job["variant"]),
         sequence_length=content["recipe"]["data"]["sequence_length"],
-        lowering=lowering,
+        lowering=job["lowering"],
         multi_label=content["multi_label"],
+        layers=layers,
     )
 
 
-def squash(folder: RunFolder, logits: Any) -> Any:
-    """Returns the probabilities of the run's task."""
-    return tf.sigmoid(logits) if folder.read()["multi_label"] else tf.nn.softmax(logits)
+def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
+    """Returns what the trained model makes of the job's "probe", `(n, num_classes)`."""
+    folder = RunFolder(Path(job["run"]))
+    logits = load_model(folder, job["variant"])(np.load(job["probe"], allow_pickle=False))
+    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
+    probabilities: NDArray[np.float32] = squash(logits).numpy()
+    return probabilities
 
 
 def set_scheme(converter: Any, job: dict[str, str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+
+from device_runner.manifest import MODEL_FILE, ONNX_MODEL_FILE
 
 
 class ExportError(ValueError):
@@ -15,13 +18,20 @@ class Target:
 
     Attributes:
         runtime: The runtime that the host checks its files with.
-        schemes: Types of weights and activations that it computes.
+        schemes: Types of weights and activations that it computes, the default first.
         lowerings: Recurrences that it runs whole, the most promising first.
+        model_file: Name of the model's file in an artifact.
+        converter: Module of the child process that writes that file.
+        package: Installed with tfpipe only through the extra of the same name as the target;
+            None where no extra is needed.
     """
 
     runtime: str
     schemes: tuple[str, ...]
     lowerings: tuple[str, ...]
+    model_file: str = MODEL_FILE
+    converter: str = "tfpipe.export.convert"
+    package: str | None = None
 
 
 TARGETS = {
@@ -30,6 +40,15 @@ TARGETS = {
         schemes=("float32", "float16", "dynamic_int8", "int8"),
         lowerings=("unrolled", "fused", "loop"),
     ),
+    "onnx": Target(
+        runtime="onnxruntime",
+        schemes=("float32", "int8"),
+        # On ONNX Runtime 1.31 the one node is four times as fast as its steps written out.
+        lowerings=("fused",),
+        model_file=ONNX_MODEL_FILE,
+        converter="tfpipe.export.convert_onnx",
+        package="onnxruntime",
+    ),
 }
 
 # Beyond this many steps an unrolled graph, several times faster than the others, takes minutes to
@@ -37,6 +56,22 @@ TARGETS = {
 MAX_UNROLLED_STEPS = 256
 MAX_ASKED_UNROLLED_STEPS = 1024
 RECURRENT_MODELS = ("bilstm", "lstm")
+
+
+def find_target(name: str) -> Target:
+    """Returns the target of that name.
+
+    Raises:
+        ExportError: There is none.
+    """
+    if name not in TARGETS:
+        raise ExportError(f"target={name!r} is unknown. Use one of {sorted(TARGETS)}.")
+    return TARGETS[name]
+
+
+def default_scheme(target: str) -> str:
+    """Returns the scheme that a target is exported with unless another is asked for."""
+    return find_target(target).schemes[0]
 
 
 def possible_lowerings(
@@ -48,9 +83,7 @@ def possible_lowerings(
     Raises:
         ExportError: The target does not take the scheme or the lowering.
     """
-    if target not in TARGETS:
-        raise ExportError(f"target={target!r} is unknown. Use one of {sorted(TARGETS)}.")
-    limits = TARGETS[target]
+    limits = find_target(target)
     if scheme not in limits.schemes:
         raise ExportError(
             f"scheme={scheme!r} does not run on target {target!r}. Use one of {limits.schemes}."
@@ -66,7 +99,8 @@ def possible_lowerings(
         # A loop runs the same kernels as the unrolled steps and more: never faster where both fit.
         left_out = "loop" if sequence_length <= MAX_UNROLLED_STEPS else "unrolled"
         possible = tuple(name for name in limits.lowerings if name != left_out)
-        return tuple(name for name in possible if (name, scheme) != ("loop", "int8"))
+        possible = tuple(name for name in possible if (name, scheme) != ("loop", "int8"))
+        return possible or limits.lowerings
     if lowering == "loop" and scheme == "int8":
         # tests/test_converter_traps.py shows the crash and fails when it is gone.
         raise ExportError(
@@ -81,3 +115,17 @@ def possible_lowerings(
             "Use --lowering auto."
         )
     return (lowering,)
+
+
+def require_package(target: str) -> None:
+    """Refuses a target whose runtime is not installed.
+
+    Raises:
+        ExportError: The message has the line that installs it.
+    """
+    package = TARGETS[target].package
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise ExportError(
+            f"target={target} needs {package}, which is not installed here. "
+            f"Run: pip install 'tfpipe[{target}]'"
+        )

@@ -88,10 +88,8 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu.")
-@click.option(
-    "--scheme", default="float32", show_default=True, help="float32, float16, dynamic_int8 or int8."
-)
+@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu or onnx.")
+@click.option("--scheme", help="float32 (default), float16, dynamic_int8 or int8.")
 @click.option(
     "--lowering",
     default="auto",
@@ -110,7 +108,9 @@ def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> No
       tfpipe export runs/topics --target cpu --scheme int8
     """
     from tfpipe.export.artifact import ExportOptions, export_artifact
+    from tfpipe.export.target import default_scheme
 
+    options["scheme"] = options["scheme"] or default_scheme(options["target"])
     result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
     print_result(result, output_format, format_lines)
 

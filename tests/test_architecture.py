@@ -38,7 +38,7 @@ STAGES = {
     "commands": "cli cli_compare cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
-RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
+RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
 MAX_MODULE_LINES = 250
 MAX_FUNCTION_LINES = 40
 MAX_PARAMETERS = 6
