@@ -32,9 +32,9 @@ STAGES = {
     "file": "check devices run_model",
     "export": "export",
     "verify": "comparison predict thresholds verified verify",
-    "bench": "bench bench_file bench_table",
+    "bench": "bench bench_file bench_table deploy fleet shards",
     "report": "report",
-    "commands": "cli cli_output",
+    "commands": "cli cli_devices cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
