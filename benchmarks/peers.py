@@ -4,7 +4,7 @@
     python benchmarks/peers.py --runs runs/peers --models lstm-128
 
 Each model is trained shortly on the packaged topics, so that weights and texts are real, exported
-by tfpipe and by every peer (peer_exports.py), checked against Keras on test texts, and then all files
+by tfpipe and by every peer (peer_exports.py), checked against Keras on test texts; then all files
 of a model are measured in one process in alternating blocks. A peer that fails is listed with its
 own words. What is done is skipped; the table is RUNS/peers.md and RUNS/peers.json.
 """

@@ -26,9 +26,11 @@ def format_bench(record: dict[str, Any]) -> str:
         record: What `tfpipe.bench` returns.
     """
     results = record["results"]
-    rows = [[heading for heading, _ in _COLUMNS]]
-    rows += [[_cell(key, result.get(key)) for _, key in _COLUMNS] for result in results]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    several = len({result["device"] for result in results}) > 1
+    columns = (("device", "device"), *_COLUMNS) if several else _COLUMNS
+    rows = [[heading for heading, _ in columns]]
+    rows += [[_cell(key, result.get(key)) for _, key in columns] for result in results]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     lines += [line for result in results for line in _minutes(result) + _pace(result)]
     for result in results:

@@ -9,6 +9,7 @@ import click
 
 from tfpipe import __version__
 from tfpipe.cli_compare import compare
+from tfpipe.cli_devices import deploy, device_options, runner
 from tfpipe.cli_output import (
     Commands,
     format_lines,
@@ -119,8 +120,9 @@ def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> No
 @click.argument("artifact", type=ARTIFACT)
 @click.option("--data", type=FILE, help="Labelled texts; else the run's test split.")
 @click.option("--run", type=RUN, help="The run, if the artifact was moved out of it.")
+@device_options
 @format_option
-def verify(artifact: Path, data: Path | None, run: Path | None, output_format: str) -> None:
+def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **options: Any) -> None:
     """Prove that an exported file computes what its model does, on the whole test split.
 
     \b
@@ -129,8 +131,11 @@ def verify(artifact: Path, data: Path | None, run: Path | None, output_format: s
     """
     from tfpipe.verify import VerificationError, format_verification, verify
 
+    if len(devices) > 1:
+        raise click.UsageError("verify takes one --device.")
     try:
-        print_result(verify(artifact, data=data, run=run), output_format, format_verification)
+        result = verify(artifact, device=devices[0], **options)
+        print_result(result, output_format, format_verification)
     except VerificationError as error:
         print_result(error.result, output_format, format_verification)
         raise
@@ -138,7 +143,7 @@ def verify(artifact: Path, data: Path | None, run: Path | None, output_format: s
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@device_options
 @click.option(
     "--num-threads",
     default=1,
@@ -158,7 +163,9 @@ def verify(artifact: Path, data: Path | None, run: Path | None, output_format: s
     help="Where the results go; else RUN/bench.",
 )
 @format_option
-def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
+def bench(
+    paths: tuple[Path, ...], devices: tuple[str, ...], output_format: str, **options: Any
+) -> None:
     """Measure artifacts (or bare .tflite files) in turn: latency, memory, end to end.
 
     \b
@@ -166,13 +173,14 @@ def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
       tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
     """
     from device_runner.profiles import choose_profile
-    from tfpipe.bench import bench, format_bench
+    from tfpipe.bench import format_bench
     from tfpipe.bench_progress import BenchProgress
+    from tfpipe.fleet import bench_fleet
 
     duration, rate = options.pop("duration"), options.pop("rate")
     profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
     with BenchProgress(profile, len(paths)):
-        result = bench(list(paths), profile=profile, **options)
+        result = bench_fleet(list(paths), devices, profile=profile, **options)
     print_result(result, output_format, format_bench)
     if result["failures"]:
         raise click.ClickException("\n".join(entry["error"] for entry in result["failures"]))
@@ -182,8 +190,15 @@ def bench(paths: tuple[Path, ...], output_format: str, **options: Any) -> None:
 @click.argument("artifact", type=ARTIFACT)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", type=FILE, help="Texts, one a line, or JSON lines with a text each.")
+@device_options
 @format_option
-def predict(artifact: Path, texts: tuple[str, ...], file: Path | None, output_format: str) -> None:
+def predict(
+    artifact: Path,
+    texts: tuple[str, ...],
+    file: Path | None,
+    devices: tuple[str, ...],
+    output_format: str,
+) -> None:
     """Classify texts with an artifact, as a device would.
 
     \b
@@ -192,9 +207,14 @@ def predict(artifact: Path, texts: tuple[str, ...], file: Path | None, output_fo
     """
     if bool(texts) == (file is not None):
         raise click.UsageError("Give texts or --file, one of them.")
-    from tfpipe.predict import format_predictions, predict
+    from tfpipe.fleet import raise_failures
+    from tfpipe.predict import format_predictions
+    from tfpipe.shards import predict_fleet
 
-    print_result(predict(artifact, file or list(texts)), output_format, format_predictions)
+    result = predict_fleet(artifact, file or list(texts), devices)
+    print_result(result, output_format, format_predictions)
+    if not result.get("complete", True):
+        raise_failures(result)
 
 
 @cli.command()
@@ -225,6 +245,8 @@ def recipe(model: str) -> None:
 
 
 cli.add_command(compare)
+cli.add_command(deploy)
+cli.add_command(runner)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfpipe.devices import Device
 from tfpipe.devices.local import LocalDevice
 
 # The slowest honest case: 20,000 texts through a loop of 1,024 steps at about 20 ms each.
@@ -39,6 +40,7 @@ def run_model(
     texts: Path | None = None,
     token_ids: NDArray[np.int32] | None = None,
     time_limit_s: float = TIME_LIMIT_SECONDS,
+    device: Device | None = None,
 ) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
 
@@ -49,6 +51,8 @@ def run_model(
         folder: Where the child's input and output go.
         texts: JSON lines; the artifact's own tokenizer encodes them.
         token_ids: int32 `(n, sequence_length)`, instead of texts.
+        time_limit_s: After this many seconds the child is killed.
+        device: Where the child runs; None is this machine.
 
     Raises:
         ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
@@ -59,7 +63,7 @@ def run_model(
     if token_ids is not None:
         np.save(folder / "token_ids.npy", token_ids)
         source = f"--token-ids={folder / 'token_ids.npy'}"
-    said: dict[str, Any] = LocalDevice().run(
+    said: dict[str, Any] = (device or LocalDevice()).run(
         ["run", source, f"--output={output}", "--", str(model)], time_limit_s=time_limit_s
     )
     with np.load(output, allow_pickle=False) as arrays:

@@ -16,8 +16,7 @@ from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
 from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
-from tfpipe.devices import RunnerDiedError
-from tfpipe.devices.local import LocalDevice
+from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
@@ -39,7 +38,11 @@ class VerificationError(ValueError):
 
 
 def verify(
-    artifact: str | Path, *, data: str | Path | None = None, run: str | Path | None = None
+    artifact: str | Path,
+    *,
+    data: str | Path | None = None,
+    run: str | Path | None = None,
+    device: str = "local",
 ) -> dict[str, Any]:
     """Runs an artifact's file over labelled texts, against the Keras model it came from.
 
@@ -51,9 +54,11 @@ def verify(
         artifact: The folder in RUN/exports.
         data: A file of labelled texts; None takes the run's test split.
         run: The run, if the artifact no longer lies in it.
+        device: Where the file is run; see `tfpipe.devices.open_device`.
 
     Returns:
-        The content of verify.json, which is written into the artifact when `data` is None.
+        The content of verify.json, which is written into the artifact when `data` is None and the
+        device is this machine.
 
     Raises:
         VerificationError: The file failed; the result is written all the same.
@@ -63,15 +68,17 @@ def verify(
     folder = find_run(Path(artifact), run)
     check_origin(opened, folder)
     texts, targets = read_examples(folder, data)
-    goldens = check_goldens(Path(artifact))
+    target = open_device(device)
+    goldens = check_goldens(Path(artifact), target)
     with tempfile.TemporaryDirectory() as work:
         lines = Path(work) / "texts.jsonl"
         lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
-        ran = run_model(Path(artifact), Path(work), texts=lines)
+        ran = run_model(Path(artifact), Path(work), texts=lines, device=target)
     result = judge(opened, folder, ran, texts=texts, targets=targets)
     result["failures"] += goldens
     result["passed"] = not result["failures"]
-    if data is None:
+    result.update(device=target.name, device_kind=target.kind)
+    if data is None and device == "local":
         write_json_atomic(Path(artifact) / "verify.json", result)
     if not result["passed"]:
         raise VerificationError(
@@ -137,12 +144,12 @@ def read_examples(folder: RunFolder, data: str | Path | None) -> tuple[list[str]
     return [text for text, _ in examples], targets
 
 
-def check_goldens(artifact: Path) -> list[str]:
+def check_goldens(artifact: Path, device: Device) -> list[str]:
     """Runs the artifact's goldens as a device does; returns why they failed, if they did."""
     arguments = ["verify", "--", str(artifact)]
     try:
-        LocalDevice().run(arguments, time_limit_s=TIME_LIMIT_SECONDS)
-    except RunnerDiedError:
+        device.run(arguments, time_limit_s=TIME_LIMIT_SECONDS)
+    except (RunnerDiedError, DeviceLostError):
         raise
     except ValueError as error:
         return [f"goldens: {error}"]

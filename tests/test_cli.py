@@ -37,7 +37,7 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    expected = "bench compare export predict recipe report train verify"
+    expected = "bench compare deploy export predict recipe report runner train verify"
     assert COMMANDS == expected.split()
 
 
@@ -54,7 +54,8 @@ def test_help_has_an_example_to_paste(command: str, flag: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_example_names_only_options_that_are_there(command: str) -> None:
     made = cli.commands[command]
-    known = {name for option in made.params for name in option.opts}
+    groups = [made, *getattr(made, "commands", {}).values()]
+    known = {name for one in groups for option in one.params for name in option.opts}
     assert set(re.findall(r"tfpipe .*", made.help or "")), command
     for line in re.findall(r"^ *tfpipe (.*)", made.help or "", re.MULTILINE):
         assert set(re.findall(r"--[\w-]+", line)) <= known
@@ -192,7 +193,7 @@ def test_bench_that_lost_one_prints_the_others_and_is_exit_1(
     exported_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {"results": [], "failures": [{"artifact": "x", "error": "x: ended by SIGSEGV."}]}
-    monkeypatch.setattr(sys.modules["tfpipe.bench"], "bench", lambda paths, **options: found)
+    monkeypatch.setattr("tfpipe.fleet.bench", lambda paths, **options: found)
     done = invoke("bench", exported_run)
     assert (done.exit_code, done.stderr) == (1, "Error: x: ended by SIGSEGV.\n")
     assert json.loads(done.stdout) == found

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tfpipe.devices.address import Address, parse_address
 from tfpipe.devices.local import LocalDevice
+from tfpipe.devices.remote import RemoteDevice
 from tfpipe.devices.runner import RunnerDiedError as RunnerDiedError
+from tfpipe.devices.session import DeviceLostError as DeviceLostError
+from tfpipe.devices.ssh import explain_ssh, ssh_command
+
+# Of a device's user; Android's shell has no home.
+_SSH_FOLDER = "~/.cache/tfpipe"
 
 
 class Device(Protocol):
@@ -24,26 +31,35 @@ class Device(Protocol):
         """Runs `python -m device_runner ARGUMENTS…` there and returns the JSON it prints.
 
         Args:
-            arguments: Command and options; the paths in them are the host's.
+            arguments: Command and options; the paths in them are the host's. What follows "--" is
+                paths of artifacts or models.
             time_limit_s: After this many seconds the runner is killed.
 
         Raises:
             RunnerDiedError: A signal ended it, such as a crash of the runtime.
+            DeviceLostError: The device cannot be reached, went away, hangs or answers garbage.
             ValueError: It refused, with its own message, or took too long.
         """
 
 
-# The part of a device's name before the first ":" → what makes the device from the whole name.
-DEVICES: dict[str, Callable[[str], Device]] = {"local": LocalDevice}
+# What stands in a device's name before the first ":" → what makes the device from its address.
+DEVICES: dict[str, Callable[[Address], Device]] = {
+    "local": lambda address: LocalDevice(address.name),
+    "ssh": lambda address: RemoteDevice(address, ssh_command(address), explain_ssh, _SSH_FOLDER),
+}
 
 
 def open_device(name: str) -> Device:
-    """Returns the device of that name.
+    """Returns the device of that name; nothing is connected before its first use.
+
+    Args:
+        name: "local", "ssh://user@host[:port]", "adb[:serial]" or a name from devices.toml, with
+            settings after "?"; see `tfpipe.devices.address`.
 
     Raises:
-        ValueError: There is no such kind of device.
+        ValueError: There is no such kind of device, or the name has characters it may not have.
     """
-    kind = name.split(":", 1)[0]
-    if kind not in DEVICES:
+    address = parse_address(name)
+    if address.kind not in DEVICES:
         raise ValueError(f"device={name!r} is unknown. Use one of: {', '.join(sorted(DEVICES))}.")
-    return DEVICES[kind](name)
+    return DEVICES[address.kind](address)

@@ -38,10 +38,25 @@ def run_process(command: Sequence[str], *, time_limit_s: float) -> Any:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit_s
         )
     except subprocess.TimeoutExpired as error:
-        raise ValueError(
-            f"{shown} took more than {time_limit_s:.0f} s and was stopped. Measure fewer artifacts "
-            "at once or with --profile quick, or look whether the device hangs."
-        ) from error
+        raise too_slow(shown, time_limit_s) from error
+    return read_outcome(shown, done)
+
+
+def too_slow(shown: str, time_limit_s: float) -> ValueError:
+    """Returns the error for a runner that was stopped at its time limit."""
+    return ValueError(
+        f"{shown} took more than {time_limit_s:.0f} s and was stopped. Measure fewer artifacts "
+        "at once or with --profile quick, or look whether the device hangs."
+    )
+
+
+def read_outcome(shown: str, done: subprocess.CompletedProcess[bytes]) -> Any:
+    """Returns the JSON that a runner printed before it ended; raises as `run_process` does.
+
+    Args:
+        shown: The command, for messages.
+        done: How it ended.
+    """
     said = done.stderr.decode("utf-8", "replace").strip()
     if done.returncode < 0:
         raise RunnerDiedError(

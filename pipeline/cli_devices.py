@@ -1,0 +1,89 @@
+"""The commands about devices, and the options of every command that can use one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpipe.cli_output import format_lines, format_option, print_result
+
+ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
+_HELP = (
+    "local, ssh://user@host[:port], adb[:serial], a name from devices.toml, or all of its names. "
+    "May be given many times."
+)
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --device and --device-python; the function gets `devices`, a tuple of names."""
+    function = click.option("--device", "devices", multiple=True, callback=_names, help=_HELP)(
+        function
+    )
+    return click.option(
+        "--device-python",
+        metavar="PATH",
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.update({"device_python": value}),
+        help="The device's Python (python3).",
+    )(function)
+
+
+def _names(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    from tfpipe.devices.address import expand_names
+
+    return tuple(expand_names(value or ("local",), python=context.meta.get("device_python")))
+
+
+@click.group()
+def runner() -> None:
+    """The program that runs on devices.
+
+    \b
+    Example:
+      tfpipe runner build --output runner.pyz
+    """
+
+
+@runner.command()
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write.",
+)
+@format_option
+def build(output: Path, output_format: str) -> None:
+    """Write the device runner as one file, for Python 3.7 and newer.
+
+    \b
+    Example:
+      tfpipe runner build --output runner.pyz
+      python runner.pyz info
+    """
+    from tfpipe.devices.runner_zip import build_runner
+
+    print_result(build_runner(output), output_format, format_lines)
+
+
+@click.command()
+@click.argument("artifact", type=ARTIFACT)
+@device_options
+@click.option("--name", help="Name on the device; else the artifact's own.")
+@click.option("--undo", is_flag=True, help="Go back to the version before.")
+@format_option
+def deploy(artifact: Path, devices: tuple[str, ...], output_format: str, **options: Any) -> None:
+    """Copy an artifact to devices: only what changed, checked there, in one step.
+
+    \b
+    Example:
+      tfpipe deploy runs/topics/exports/cpu-int8 --device ssh://pi@raspberrypi.local
+    """
+    from tfpipe.fleet import deploy_fleet, format_fleet, raise_failures
+
+    result = deploy_fleet(artifact, devices, **options)
+    print_result(result, output_format, format_fleet)
+    raise_failures(result)
