@@ -22,6 +22,8 @@ from device_runner.manifest import (
     write_manifest,
 )
 from tfpipe.check import BUILTIN_NAMES, inspect_tflite
+from tfpipe.devices import Device, open_device
+from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
@@ -48,6 +50,8 @@ class ExportOptions:
         lowering: How a recurrence is written; "auto" measures the candidates here and takes the
             fastest right one.
         variant: "base" or a compressed variant's name.
+        runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
+            for the host's own.
         name: The artifact's; None makes one of variant, target and scheme.
     """
 
@@ -55,6 +59,7 @@ class ExportOptions:
     scheme: str = "float32"
     lowering: str = "auto"
     variant: str = "base"
+    runtime: str | None = None
     name: str | None = None
 
 
@@ -97,11 +102,13 @@ def export_artifact(
             f"artifact={str(destination)!r} exists. Give --overwrite to replace it, or another "
             "name with --as."
         )
+    device, found = open_runtime(options)
     with staging_folder(destination) as staging:
-        facts = write_model(staging, folder, options, lowerings)
+        facts = write_model(staging, folder, options, lowerings, device)
+        facts["runtime"] = found
         tokenizer = load_tokenizer(folder)
         model_file = TARGETS[options.target].model_file
-        write_golden(staging / model_file, folder, tokenizer, length=length, scheme=options.scheme)
+        write_golden(staging / model_file, folder, tokenizer, scheme=options.scheme, device=device)
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -117,7 +124,11 @@ def export_artifact(
 
 
 def write_model(
-    staging: Path, folder: RunFolder, options: ExportOptions, lowerings: Sequence[str]
+    staging: Path,
+    folder: RunFolder,
+    options: ExportOptions,
+    lowerings: Sequence[str],
+    device: Device,
 ) -> dict[str, Any]:
     """Converts the variant into `staging`, with a work folder beside it; returns check.json's
     content."""
@@ -131,6 +142,7 @@ def write_model(
         "variant": options.variant,
         "target": options.target,
         "scheme": options.scheme,
+        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
     }
     if options.scheme == "int8":
         job["calibration"] = str(work / "calibration.npy")
@@ -141,7 +153,9 @@ def write_model(
         path = convert({**job, "lowering": lowering}, work)
     else:
         token_ids = probe_ids(folder, tokenizer, length)
-        path, lowering, candidates = convert_fastest(job, work, lowerings, token_ids)
+        path, lowering, candidates = convert_fastest(
+            job, work, lowerings, token_ids=token_ids, device=device
+        )
     facts_file = path.with_name(FACTS_FILE)
     if facts_file.is_file():
         facts = json.loads(facts_file.read_text("utf-8"))
@@ -155,10 +169,37 @@ def write_model(
     }
 
 
+def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
+    """Returns where the file is run, and {"wanted", "proven", "reason"}: where this machine cannot
+    have the runtime, the host's own stands in and `proven` is False.
+
+    Raises:
+        ExportError: A TFLite runtime for another kind of file.
+    """
+    wanted = options.runtime
+    if wanted is None:
+        return open_device("local"), {"wanted": None, "proven": True, "reason": None}
+    if options.target != "cpu":
+        raise ExportError(
+            f"runtime={wanted!r} with target={options.target!r}: only files for target cpu are "
+            "made for a TFLite runtime. Leave --runtime out."
+        )
+    try:
+        device = open_device(f"local?runtime={wanted}")
+        return device, {"wanted": parse_runtime(wanted).spec, "proven": True, "reason": None}
+    except NoEnvironmentError as error:
+        reason = f"not verified on this Python: {error}"
+        return open_device("local"), {"wanted": wanted, "proven": False, "reason": reason}
+
+
 def default_name(options: ExportOptions) -> str:
     """Returns for example "cpu-int8", with a compressed variant's name before it."""
     parts = [options.target, options.scheme]
-    return "-".join(parts if options.variant == "base" else [options.variant, *parts])
+    if options.variant != "base":
+        parts.insert(0, options.variant)
+    if options.runtime is not None:
+        parts.append(parse_runtime(options.runtime).spec.replace("==", "-"))
+    return "-".join(parts)
 
 
 def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lowerings that a request leaves open → the file that is right and fastest on this machine."""
+"""Lowerings that a request leaves open → the file that is right and fastest where it runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfpipe.devices import RunnerDiedError
-from tfpipe.devices.local import LocalDevice
+from tfpipe.devices import Device, RunnerDiedError
 from tfpipe.export.converter import KERAS_FILE, convert
 from tfpipe.export.target import ExportError
 from tfpipe.run_model import run_model
@@ -48,7 +47,12 @@ class Candidate:
 
 
 def convert_fastest(
-    job: dict[str, Any], work: Path, lowerings: Sequence[str], token_ids: NDArray[np.int32]
+    job: dict[str, Any],
+    work: Path,
+    lowerings: Sequence[str],
+    *,
+    token_ids: NDArray[np.int32],
+    device: Device,
 ) -> tuple[Path, str, list[dict[str, Any]]]:
     """Converts a job in every lowering, runs all of them, and takes the fastest right one.
 
@@ -57,6 +61,7 @@ def convert_fastest(
         work: Where the files are made.
         lowerings: At least one, the most promising first.
         token_ids: int32 `(n, sequence_length)` of real texts, to check and to measure with.
+        device: Where the files are run.
 
     Returns:
         Its file, its lowering, and every `Candidate` as a dict.
@@ -73,9 +78,9 @@ def convert_fastest(
         raise ExportError(str(found[0].error))
     able = [candidate for candidate in found if candidate.lowering in files]
     for candidate in able:
-        check_candidate(candidate, files[candidate.lowering], job["scheme"], work)
+        check_candidate(candidate, files[candidate.lowering], job["scheme"], work, device)
     right = [candidate for candidate in able if candidate.error is None]
-    measure(right, [files[candidate.lowering] for candidate in right], work / "probe.npy")
+    measure(right, [files[candidate.lowering] for candidate in right], work / "probe.npy", device)
     # With none right, `tfpipe verify` will say by how much the nearest one fails.
     best = fastest(right) or min(able, key=lambda each: each.mean_abs_error or np.inf)
     return files[best.lowering], best.lowering, [asdict(candidate) for candidate in found]
@@ -95,12 +100,15 @@ def convert_candidate(job: dict[str, Any], work: Path, candidate: Candidate) -> 
     return path
 
 
-def check_candidate(candidate: Candidate, path: Path, scheme: str, work: Path) -> None:
+def check_candidate(
+    candidate: Candidate, path: Path, scheme: str, work: Path, device: Device
+) -> None:
     """Runs a file in a process of its own against what Keras made of the same ids."""
     folder = work / candidate.lowering
     limit = THRESHOLDS[scheme].max_mean_error
     try:
-        outputs = run_model(path, folder, token_ids=np.load(work / "probe.npy")).outputs
+        token_ids = np.load(work / "probe.npy")
+        outputs = run_model(path, folder, token_ids=token_ids, device=device).outputs
     except ValueError as error:
         candidate.error = str(error)
         return
@@ -109,13 +117,15 @@ def check_candidate(candidate: Candidate, path: Path, scheme: str, work: Path) -
         candidate.error = f"mean_abs_error={candidate.mean_abs_error:.2g} is over {limit:g}"
 
 
-def measure(candidates: Sequence[Candidate], paths: Sequence[Path], token_ids: Path) -> None:
+def measure(
+    candidates: Sequence[Candidate], paths: Sequence[Path], token_ids: Path, device: Device
+) -> None:
     """Writes the medians of right candidates into them; one alone needs none."""
     if len(candidates) < 2:
         return
     arguments = ["bench", "--profile", "brief", "--token-ids", str(token_ids), "--"]
     try:
-        said = LocalDevice().run([*arguments, *map(str, paths)], time_limit_s=MEASURE_SECONDS)
+        said = device.run([*arguments, *map(str, paths)], time_limit_s=MEASURE_SECONDS)
     except RunnerDiedError as error:
         for candidate in candidates:
             candidate.error = f"not measured: {error}"

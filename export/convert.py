@@ -17,9 +17,14 @@ from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
+# A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
+# tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
+WITHOUT_PER_CHANNEL_DENSE = "tflite-runtime"
+
 
 def main(job_path: Path) -> None:
-    """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering".
+    """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering",
+    for its "runtime" (NAME==VERSION, or None for the host's).
 
     "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
     "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
@@ -88,6 +93,8 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
     if scheme == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE):
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if scheme == "int8":

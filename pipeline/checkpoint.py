@@ -39,8 +39,8 @@ class TrainingState:
         correct: Texts of that epoch so far whose prediction was right.
         seconds: Time spent on that epoch so far.
         best_score: Highest validation accuracy, or micro-F1 of multi-label.
-        best_loss: Lowest validation loss of an epoch with that score.
-        best_epoch: The epoch that had both, from 1; 0 before the first.
+        best_epoch: The last epoch near enough to it (`tfpipe.fit.near_best`), from 1; 0 before
+            the first.
         history: One dict an epoch, with the keys `HISTORY_FIELDS`.
     """
 
@@ -50,7 +50,6 @@ class TrainingState:
     correct: float = 0.0
     seconds: float = 0.0
     best_score: float = -math.inf
-    best_loss: float = math.inf
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -75,7 +74,6 @@ def save_checkpoint(path: Path, groups: Groups, state: TrainingState) -> None:
         state.correct,
         state.seconds,
         state.best_score,
-        state.best_loss,
         state.best_epoch,
     ]
     lines = [[entry[name] for name in HISTORY_FIELDS] for entry in state.history]
@@ -102,7 +100,7 @@ def load_checkpoint(
             name: [take(arrays, f"{name}.{index}", value) for index, value in enumerate(values)]
             for name, values in like.items()
         }
-        figures = take(arrays, "state", np.zeros(8))
+        figures = take(arrays, "state", np.zeros(7))
         return groups, unpack_state(figures, arrays.get("history", np.zeros((0, 7))))
     except ValueError as error:
         raise ValueError(
@@ -128,7 +126,7 @@ def take(arrays: Mapping[str, NDArray[Any]], name: str, like: NDArray[Any]) -> N
 
 def unpack_state(figures: NDArray[Any], lines: NDArray[Any]) -> TrainingState:
     """Returns the state from the two arrays that hold it."""
-    epoch, step, loss_sum, correct, seconds, best_score, best_loss, best_epoch = figures.tolist()
+    epoch, step, loss_sum, correct, seconds, best_score, best_epoch = figures.tolist()
     history = [dict(zip(HISTORY_FIELDS, line, strict=True)) for line in lines.tolist()]
     for entry in history:
         entry["epoch"] = int(entry["epoch"])
@@ -139,7 +137,6 @@ def unpack_state(figures: NDArray[Any], lines: NDArray[Any]) -> TrainingState:
         correct,
         seconds,
         best_score,
-        best_loss,
         int(best_epoch),
         history,
     )

@@ -98,6 +98,11 @@ def train(data: str, run: Path, **options: Any) -> None:
     help="How a recurrence is written: unrolled, fused or loop; auto = the fastest here.",
 )
 @click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
+@click.option(
+    "--runtime",
+    metavar="NAME==VERSION",
+    help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
+)
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
 @format_option
