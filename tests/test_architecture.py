@@ -32,8 +32,8 @@ STAGES = {
     "file": "check devices run_model",
     "export": "export",
     "verify": "comparison predict thresholds verified verify",
-    "bench": "bench bench_file bench_progress bench_table bootstrap comparable compare "
-    "compare_text",
+    "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
+    "compare compare_text",
     "report": "report",
     "commands": "cli cli_compare cli_output",
 }
