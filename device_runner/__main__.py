@@ -10,6 +10,7 @@ import sys
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from device_runner import __version__
+from device_runner.op_command import add_op_command
 
 # NumPy and the runtime are imported by the commands that need them, so that `info` can say what
 # is missing on a bare device.
@@ -179,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     add("info", _info, "Says what this device is and which TFLite runtime it has.", "info")
     _add_commands_on_texts(add)
     _add_commands_on_time(add)
+    add_op_command(add)
     return parser
 
 

@@ -22,6 +22,7 @@ class Profile:
         duration_ns: How long all artifacts together are kept running, in nanoseconds, whatever
             the counts above say; 0 goes by the counts.
         rate_hz: Requests a second, each at its time on a schedule; 0 calls without a pause.
+        op_runs: Calls in which the runtime times every op, apart from all others; 0 for none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Profile:
     max_ns: int
     duration_ns: int = 0
     rate_hz: float = 0.0
+    op_runs: int = 0
 
 
 _SECOND = 1000000000
@@ -40,6 +42,8 @@ _SECOND = 1000000000
 MAX_DURATION_S = 86400.0
 # Above, a request's period is near what a sleeping thread needs to wake.
 MAX_RATE_HZ = 1000.0
+# Profiled calls: the mean of a clock of whole microseconds is then good to some hundredths of one.
+OP_RUNS = 500
 PROFILES: Dict[str, Profile] = {
     # To choose between files that differ by much, as an export does.
     "brief": Profile("brief", 5, _SECOND // 20, 50, _SECOND // 5, 0, 10 * _SECOND),

@@ -13,6 +13,7 @@ from device_runner.files import write_file_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
+from tfpipe.bench_ops import profile_ops
 from tfpipe.bench_table import format_bench as format_bench
 from tfpipe.devices import Device, RunnerDiedError, open_device
 from tfpipe.run_folder import RunFolder
@@ -90,6 +91,10 @@ def bench(
     alive = [subject for subject in subjects if memory[subject.path]]
     longest_s = longest_ns(profile, len(alive)) / 1e9
     results = _measure(target, alive, options, failures, longest_s)
+    if profile.op_runs:
+        texts_of = {str(subject.path): subject.texts for subject in alive}
+        for result in results:
+            profile_ops(target, result, texts_of[result["artifact"]], profile.op_runs, failures)
     if not results:
         raise ValueError("\n".join(failure["error"] for failure in failures))
     record = {

@@ -32,7 +32,7 @@ def format_bench(record: dict[str, Any]) -> str:
     rows += [[_cell(key, result.get(key)) for _, key in columns] for result in results]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines += [line for result in results for line in _minutes(result) + _pace(result)]
+    lines += [line for result in results for line in _details(result)]
     for result in results:
         lines += [f"{result['name']}: {reason}" for reason in result["validity_reasons"]]
     lines += [f"not measured: {failure['error']}" for failure in record["failures"]]
@@ -80,6 +80,40 @@ def _pace(result: dict[str, Any]) -> list[str]:
         f"{result['name']}: {pace['rate_hz']:g} requests a second, "
         f"{pace['missed_deadlines']} of {pace['num_requests']} missed their deadline, response "
         f"p50 {_cell('_ns', pace['response_p50_ns'])}, p90 {_cell('_ns', pace['response_p90_ns'])}"
+    ]
+
+
+_SHOWN_OPS = 6
+
+
+def _details(result: dict[str, Any]) -> list[str]:
+    return _minutes(result) + _pace(result) + _parts(result) + _ops(result)
+
+
+def _parts(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the parts of the time from text to label."""
+    shares = result.get("end_to_end_shares")
+    if not shares:
+        return []
+    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return [f"{result['name']}: from text to label: {told}"]
+
+
+def _ops(result: dict[str, Any]) -> list[str]:
+    """Returns lines about the slowest ops and about what the delegate took."""
+    found = result.get("op_profile")
+    if not found:
+        return []
+    nodes = found["nodes"]
+    shown = found["ops"][:_SHOWN_OPS]
+    told = ", ".join(f"{op['op']} {op['share']:.0%} ({op['count']})" for op in shown)
+    rest = len(found["ops"]) - len(shown)
+    return [
+        f"{result['name']}: {nodes['delegated']} of {nodes['total']} nodes delegated, in "
+        f"{nodes['partitions']} partition{'s' * (nodes['partitions'] != 1)}",
+        f"{result['name']}: by the runtime's profiler: {told}"
+        + (f", {rest} more kinds" if rest > 0 else "")
+        + f"; {found['short_ops']} ops too short to be seen",
     ]
 
 

@@ -161,6 +161,7 @@ def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **optio
 )
 @click.option("--duration", type=float, metavar="SECONDS", help="For sustained (300) and paced.")
 @click.option("--rate", type=float, metavar="HZ", help="Requests a second, for paced (5).")
+@click.option("--profile-ops", is_flag=True, help="Also say where the time goes, op by op.")
 @click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
 @click.option(
     "--output",
@@ -177,13 +178,16 @@ def bench(
     Example:
       tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
     """
-    from device_runner.profiles import choose_profile
+    from dataclasses import replace
+
+    from device_runner.profiles import OP_RUNS, choose_profile
     from tfpipe.bench import format_bench
     from tfpipe.bench_progress import BenchProgress
     from tfpipe.fleet import bench_fleet
 
     duration, rate = options.pop("duration"), options.pop("rate")
     profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
+    profile = replace(profile, op_runs=OP_RUNS if options.pop("profile_ops") else 0)
     with BenchProgress(profile, len(paths)):
         result = bench_fleet(list(paths), devices, profile=profile, **options)
     print_result(result, output_format, format_bench)

@@ -32,8 +32,8 @@ STAGES = {
     "file": "check devices run_model thresholds",
     "export": "export",
     "verify": "comparison predict verified verify",
-    "bench": "bench bench_file bench_progress bench_table bootstrap comparable compare "
-    "compare_text deploy fleet shards",
+    "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
+    "compare compare_text deploy fleet shards",
     "report": "report",
     "commands": "cli cli_compare cli_devices cli_output",
 }
