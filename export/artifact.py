@@ -20,7 +20,7 @@ from device_runner.manifest import (
     classification_signature,
     write_manifest,
 )
-from tfpipe.check import BUILTIN_NAMES, inspect_tflite
+from tfpipe.check import inspect_tflite
 from tfpipe.export.calibration import calibration_ids
 from tfpipe.export.converter import convert
 from tfpipe.export.golden import write_golden
@@ -143,14 +143,15 @@ def check_model(path: Path, parameters: int) -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
-        ExportError: It holds ops that need more than the builtin runtime, or lacks weights.
+        ExportError: It would not load and run whole on a CPU, or it lacks weights.
     """
     facts = inspect_tflite(path)
-    builtin = set(BUILTIN_NAMES.values()) - {"CUSTOM"}
-    foreign = [name for name in facts["ops"] if name not in builtin]
-    if foreign:
+    errors = [entry for entry in facts["findings"] if entry["severity"] == "error"]
+    if errors:
         raise ExportError(
-            f"ops={foreign} are not builtin, so no small runtime has them. Report this."
+            "the converted file would not run: "
+            + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
+            + " Report this."
         )
     stored = sum(facts["bytes_by_dtype"].values())
     if stored < MIN_BYTES_PER_PARAMETER * parameters:
@@ -158,7 +159,7 @@ def check_model(path: Path, parameters: int) -> dict[str, Any]:
             f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
             f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
         )
-    return {"ok": True, **facts, "findings": []}
+    return facts
 
 
 def make_manifest(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_check import check
 from tfpipe.cli_output import (
     Commands,
     format_lines,
@@ -212,6 +213,9 @@ def recipe(model: str) -> None:
       tfpipe recipe lstm > my.toml
     """
     click.echo(packaged_recipe_text(model), nl=False)
+
+
+cli.add_command(check)
 
 
 def main() -> None:

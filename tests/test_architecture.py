@@ -34,7 +34,7 @@ STAGES = {
     "verify": "comparison predict thresholds verified verify",
     "bench": "bench bench_file bench_table",
     "report": "report",
-    "commands": "cli cli_output",
+    "commands": "cli cli_check cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
