@@ -21,7 +21,7 @@ from device_runner.manifest import (
     classification_signature,
     write_manifest,
 )
-from tfpipe.check import BUILTIN_NAMES, inspect_tflite
+from tfpipe.check import inspect_tflite
 from tfpipe.devices import Device, open_device
 from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.calibration import calibration_ids, probe_ids
@@ -206,14 +206,14 @@ def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
-        ExportError: It holds ops that need more than the builtin runtime, or lacks weights.
+        ExportError: It would not load and run whole on a CPU, or it lacks weights.
     """
-    builtin = set(BUILTIN_NAMES.values()) - {"CUSTOM"}
-    # An ONNX file says its opset, and its runtime has every op of it.
-    foreign = [name for name in facts["ops"] if name not in builtin and "opset" not in facts]
-    if foreign:
+    errors = [entry for entry in facts.get("findings", []) if entry["severity"] == "error"]
+    if errors:
         raise ExportError(
-            f"ops={foreign} are not builtin, so no small runtime has them. Report this."
+            "the converted file would not run: "
+            + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
+            + " Report this."
         )
     stored = sum(facts["bytes_by_dtype"].values())
     if stored < MIN_BYTES_PER_PARAMETER * parameters:
@@ -221,7 +221,7 @@ def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
             f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
             f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
         )
-    return {"ok": True, **facts, "findings": []}
+    return {"ok": True, "findings": [], **facts}
 
 
 def make_manifest(

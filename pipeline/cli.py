@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
 from tfpipe.cli_devices import deploy, device_options, runner
 from tfpipe.cli_output import (
@@ -253,6 +254,7 @@ def recipe(model: str) -> None:
     click.echo(packaged_recipe_text(model), nl=False)
 
 
+cli.add_command(check)
 cli.add_command(compare)
 cli.add_command(deploy)
 cli.add_command(runner)

@@ -35,7 +35,7 @@ STAGES = {
     "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
     "compare compare_text deploy fleet shards",
     "report": "report",
-    "commands": "cli cli_compare cli_devices cli_output",
+    "commands": "cli cli_check cli_compare cli_devices cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
