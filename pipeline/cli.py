@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
-from tfpipe.cli_devices import deploy, device_options, runner
+from tfpipe.cli_devices import deploy, device_options, list_devices, runner
 from tfpipe.cli_output import (
     Commands,
     format_lines,
@@ -235,6 +235,7 @@ def recipe(model: str) -> None:
 
 
 cli.add_command(deploy)
+cli.add_command(list_devices)
 cli.add_command(runner)
 
 

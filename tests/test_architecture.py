@@ -32,7 +32,7 @@ STAGES = {
     "file": "check devices run_model",
     "export": "export",
     "verify": "comparison predict thresholds verified verify",
-    "bench": "bench bench_file bench_table deploy fleet shards",
+    "bench": "bench bench_file bench_table deploy fleet inventory shards",
     "report": "report",
     "commands": "cli cli_devices cli_output",
 }

@@ -37,7 +37,9 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    assert COMMANDS == "bench deploy export predict recipe report runner train verify".split()
+    assert (
+        COMMANDS == "bench deploy devices export predict recipe report runner train verify".split()
+    )
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
