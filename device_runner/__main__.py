@@ -38,12 +38,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _info(options: argparse.Namespace) -> Tuple[Any, int]:
-    from device_runner import machine, runtimes
+    from device_runner import hardware, machine, runtimes
 
     value: Dict[str, Any] = {
         "runner_version": __version__,
         "fingerprint": machine.read_fingerprint(),
         "load_average": machine.read_load_average(),
+        "hardware": hardware.read_hardware(),
+        "delegates": hardware.read_delegates(),
         "numpy": None,
         "runtimes": runtimes.installed_runtimes(),
         "runtime": None,

@@ -105,7 +105,7 @@ def export_artifact(
     device, found = open_runtime(options)
     with staging_folder(destination) as staging:
         facts = write_model(staging, folder, options, lowerings, device)
-        facts["runtime"] = found
+        facts["proof"] = found
         tokenizer = load_tokenizer(folder)
         model_file = TARGETS[options.target].model_file
         write_golden(staging / model_file, folder, tokenizer, scheme=options.scheme, device=device)

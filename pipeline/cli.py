@@ -10,7 +10,7 @@ import click
 from tfpipe import __version__
 from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
-from tfpipe.cli_devices import deploy, device_options, runner
+from tfpipe.cli_devices import deploy, device_options, list_devices, runner
 from tfpipe.cli_output import (
     Commands,
     format_lines,
@@ -257,6 +257,7 @@ def recipe(model: str) -> None:
 cli.add_command(check)
 cli.add_command(compare)
 cli.add_command(deploy)
+cli.add_command(list_devices)
 cli.add_command(runner)
 
 

@@ -79,6 +79,21 @@ def build(output: Path, output_format: str) -> None:
     print_result(build_runner(output), output_format, format_lines)
 
 
+@click.command("devices")
+@click.argument("names", nargs=-1, metavar="[DEVICE]...")
+@format_option
+def list_devices(names: tuple[str, ...], output_format: str) -> None:
+    """List devices and what they are: this machine, devices.toml, and what adb shows.
+
+    \b
+    Example:
+      tfpipe devices --format text
+    """
+    from tfpipe.inventory import format_devices, list_devices
+
+    print_result(list_devices(names), output_format, format_devices)
+
+
 @click.command()
 @click.argument("artifact", type=ARTIFACT)
 @device_options

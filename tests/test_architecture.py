@@ -33,7 +33,7 @@ STAGES = {
     "export": "export",
     "verify": "comparison predict verified verify",
     "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
-    "compare compare_text deploy fleet shards",
+    "compare compare_text deploy fleet inventory shards",
     "report": "report",
     "commands": "cli cli_check cli_compare cli_devices cli_output",
 }

@@ -37,7 +37,7 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    expected = "bench check compare deploy export predict recipe report runner train verify"
+    expected = "bench check compare deploy devices export predict recipe report runner train verify"
     assert COMMANDS == expected.split()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tfpipe.devices.adb import ADB_FOLDER, adb_command, explain_adb
 from tfpipe.devices.address import Address, parse_address
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.remote import RemoteDevice
@@ -12,7 +13,6 @@ from tfpipe.devices.runner import RunnerDiedError as RunnerDiedError
 from tfpipe.devices.session import DeviceLostError as DeviceLostError
 from tfpipe.devices.ssh import explain_ssh, ssh_command
 
-# Of a device's user; Android's shell has no home.
 _SSH_FOLDER = "~/.cache/tfpipe"
 
 
@@ -45,6 +45,7 @@ class Device(Protocol):
 # What stands in a device's name before the first ":" → what makes the device from its address.
 DEVICES: dict[str, Callable[[Address], Device]] = {
     "local": lambda address: LocalDevice(address.name, address.runtime),
+    "adb": lambda address: RemoteDevice(address, adb_command(address), explain_adb, ADB_FOLDER),
     "ssh": lambda address: RemoteDevice(address, ssh_command(address), explain_ssh, _SSH_FOLDER),
 }
 
