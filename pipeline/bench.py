@@ -14,7 +14,7 @@ from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
 from device_runner.profiles import PROFILES
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench_table import format_bench as format_bench
-from tfpipe.devices import Device, RunnerDiedError, open_device
+from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.run_folder import RunFolder
 from tfpipe.verb import make_callable
 from tfpipe.verified import require_verified
@@ -57,7 +57,7 @@ def bench(
 
     Args:
         paths: Artifact folders and bare .tflite files.
-        device: "local".
+        device: See `tfpipe.devices.open_device`.
         profile: How long to measure, a key of `device_runner.profiles.PROFILES`.
         num_threads: CPU threads of every interpreter.
         texts: File of texts, `.jsonl` or one a line, or, for bare .tflite files, token ids as
@@ -96,7 +96,7 @@ def bench(
         "settings": {
             "artifacts": [str(path) for path in paths],
             "texts": [subject.texts or None for subject in subjects],
-            **_settings(device, profile, num_threads),
+            **_settings(target.name, profile, num_threads),
         },
         "failures": failures,
         "results": [_complete(found, target, memory[Path(found["artifact"])]) for found in results],
@@ -146,7 +146,7 @@ def _measure_memory(
             ["memory", *options, "--", str(subject.path)], time_limit_s=_START_S + 60
         )
         return found
-    except RunnerDiedError as error:
+    except (DeviceLostError, RunnerDiedError) as error:
         failures.append({"artifact": str(subject.path), "error": f"{subject.path}: {error}"})
         return {}
 
@@ -154,12 +154,12 @@ def _measure_memory(
 def _measure(
     device: Device, subjects: list[_Subject], options: list[str], failures: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
-    """Measures all in one process; if that dies, each in its own."""
+    """Measures all in one process; if that dies or the device is lost, each in its own."""
     if not subjects:
         return []
     try:
         return _bench_together(device, subjects, options)
-    except RunnerDiedError as error:
+    except (DeviceLostError, RunnerDiedError) as error:
         if len(subjects) == 1:
             path = subjects[0].path
             failures.append({"artifact": str(path), "error": f"{path}: {error}"})
@@ -167,7 +167,9 @@ def _measure(
     results = []
     for subject in subjects:
         for result in _measure(device, [subject], options, failures):
-            reason = "measured alone, not interleaved: the process that measured all died"
+            reason = (
+                "measured alone, not interleaved: the process that measured all died or was lost"
+            )
             if result["validity"] == "valid":
                 result["validity"] = "degraded"
             result["validity_reasons"].append(reason)
