@@ -167,9 +167,7 @@ def _measure(
     results = []
     for subject in subjects:
         for result in _measure(device, [subject], options, failures):
-            reason = (
-                "measured alone, not interleaved: the process that measured all died or was lost"
-            )
+            reason = "measured alone, not interleaved: what measured all died or was lost"
             if result["validity"] == "valid":
                 result["validity"] = "degraded"
             result["validity_reasons"].append(reason)

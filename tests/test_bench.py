@@ -340,7 +340,9 @@ def test_runner_cannot_be_replaced_from_the_present_folder(
 
 
 def test_every_device_keeps_the_protocol() -> None:
-    for name in devices.DEVICES:
+    examples = {"ssh": "ssh://board"}
+    for kind in devices.DEVICES:
+        name = examples.get(kind, kind)
         device = open_device(name)
         assert device.name == name and device.kind in ("native", "emulated", "software-gpu")
 

@@ -67,9 +67,10 @@ def open_device(name: str) -> Device:
     """
     address = parse_address(name)
     if address.kind not in DEVICES:
+        kinds = ", ".join(sorted(DEVICES))
         names = ", ".join(configured_names()) or "none"
         raise ValueError(
-            f"device={name!r} is unknown. Use one of: {', '.join(sorted(DEVICES))}, as "
-            f"ssh://user@host or adb:SERIAL, or a name from {configuration_file()} (there: {names})."
+            f"device={name!r} is unknown. Use one of: {kinds}, such as ssh://user@host "
+            f"or adb:SERIAL, or a name from {configuration_file()} (there: {names})."
         )
     return DEVICES[address.kind](address)
