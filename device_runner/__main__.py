@@ -10,6 +10,7 @@ import sys
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from device_runner import __version__
+from device_runner.op_command import add_op_command
 
 # NumPy and the runtime are imported by the commands that need them, so that `info` can say what
 # is missing on a bare device.
@@ -134,13 +135,17 @@ def _run(options: argparse.Namespace) -> Tuple[Any, int]:
 def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
     from device_runner.benchmark import benchmark
     from device_runner.files import write_json_atomic
+    from device_runner.profiles import choose_profile
+    from device_runner.progress import ProgressLines
 
+    profile = choose_profile(options.profile, duration_s=options.duration, rate_hz=options.rate)
     results = benchmark(
         options.artifacts,
         texts=options.texts,
         token_ids=options.token_ids,
-        profile=options.profile,
+        profile=profile,
         num_threads=options.num_threads,
+        progress=ProgressLines(profile, len(options.artifacts), sys.stderr),
     )
     value = {"results": results}
     if not options.output:
@@ -177,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     add("info", _info, "Says what this device is and which TFLite runtime it has.", "info")
     _add_commands_on_texts(add)
     _add_commands_on_time(add)
+    add_op_command(add)
     return parser
 
 
@@ -212,7 +218,11 @@ def _add_commands_on_time(add: Callable[..., argparse.ArgumentParser]) -> None:
         help="file of texts, .jsonl or plain lines; once for all, or once for each artifact",
     )
     bench.add_argument("--token-ids", help=".npy file, for bare .tflite files")
-    bench.add_argument("--profile", default="quick", help="quick (default) or mlperf")
+    bench.add_argument(
+        "--profile", default="quick", help="quick (default), mlperf, sustained or paced"
+    )
+    bench.add_argument("--duration", type=float, help="seconds, for sustained and paced")
+    bench.add_argument("--rate", type=float, help="requests a second, for paced")
     bench.add_argument("--output", help="file for the whole record; else it goes to stdout")
     memory = add("memory", _memory, "Measures peak memory.", "memory exports/lstm")
     memory.add_argument("artifact", help="artifact folder or .tflite file")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from device_runner import machine, validity
 from device_runner.encode import Tokenizer
-from device_runner.latency import Contestant, Measurement, measure, measure_timer_overhead
-from device_runner.percentiles import describe, percentile
-from device_runner.profiles import PROFILES
+from device_runner.latency import measure, read_timer
+from device_runner.profiles import Profile, as_profile
+from device_runner.record import describe_measurement, doubts, identity, input_notes, samples
 from device_runner.runnable import Runnable, check_goldens, open_runnable
 from device_runner.texts import read_texts, read_token_ids
+from device_runner.turn import Contestant
 
 # Enough that no run meets an input again soon, few enough that a slow board tokenizes them fast.
 MAX_INPUTS = 2000
@@ -24,8 +25,9 @@ def benchmark(
     *,
     texts: Sequence[str] = (),
     token_ids: Optional[str] = None,
-    profile: str = "quick",
+    profile: Union[Profile, str] = "quick",
     num_threads: int = 1,
+    progress: Callable[[str], None] = lambda phase: None,
 ) -> List[Dict[str, Any]]:
     """Measures artifacts and bare .tflite files, interleaved, in this process.
 
@@ -34,8 +36,9 @@ def benchmark(
         texts: Files of texts for the artifacts (`read_texts`): none, one for all, or one for each
             path, "" where it has none.
         token_ids: .npy file of token ids for bare .tflite files; without it they get zeros.
-        profile: A key of `PROFILES`.
+        profile: A key of `PROFILES`, or what `choose_profile` returns.
         num_threads: CPU threads of every interpreter.
+        progress: Told the name of the phase after every block of calls.
 
     Returns:
         One record for each path, in order. `validity` says what it is worth.
@@ -46,8 +49,7 @@ def benchmark(
         RuntimeNotFoundError: No TFLite runtime is installed.
         OSError: A file cannot be read.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"profile={profile!r} is unknown. Use one of: {', '.join(PROFILES)}.")
+    profile = as_profile(profile)
     runnables = [_open_checked(path, num_threads) for path in paths]
     fed = [
         _feed(runnable, chosen, token_ids)
@@ -55,29 +57,31 @@ def benchmark(
     ]
     contestants = [contestant for contestant, _ in fed]
     before = validity.read_state()
-    measurements = measure(contestants, PROFILES[profile])
+    measurements = measure(contestants, profile, progress=progress)
     after = validity.read_state()
+    timer = read_timer()
     shared = {
-        "profile": profile,
-        "timer_overhead_ns": measure_timer_overhead(),
+        "profile": profile.name,
+        **timer,
         "load_average_before": before.load_average,
         "load_average_after": after.load_average,
         "fingerprint": machine.read_fingerprint(),
     }
     records = []
     for runnable, (contestant, source), measurement in zip(runnables, fed, measurements):
-        record = _identity(runnable)
+        record = identity(runnable)
         record.update(input_source=source, num_inputs=len(contestant.inputs), **shared)
-        record.update(_numbers(measurement))
+        numbers = describe_measurement(measurement, profile)
+        record.update(numbers)
         verdict, reasons = validity.judge(
             measurement,
             before,
             after,
             num_threads=num_threads,
             num_cores=machine.count_usable_cores(),
-            notes=_notes(runnable, source),
+            notes=[*input_notes(runnable, source), *doubts(numbers, timer["timer_overhead_ns"])],
         )
-        record.update(validity=verdict, validity_reasons=reasons, **_samples(measurement))
+        record.update(validity=verdict, validity_reasons=reasons, **samples(measurement))
         records.append(record)
     return records
 
@@ -179,64 +183,3 @@ def _feed(runnable: Runnable, texts: List[str], token_ids: Optional[str]) -> Tup
 
 def _split_rows(rows: np.ndarray[Any, Any]) -> List[np.ndarray[Any, Any]]:
     return [rows[index : index + 1] for index in range(len(rows))]
-
-
-def _notes(runnable: Runnable, source: str) -> List[str]:
-    notes = []
-    if runnable.artifact is None:
-        notes.append("not verified: a bare .tflite")
-    if source == "zeros":
-        notes.append("every input is zeros, not real text")
-    if source == "goldens":
-        notes.append("the inputs are the few golden texts")
-    return notes
-
-
-def _identity(runnable: Runnable) -> Dict[str, Any]:
-    model, artifact = runnable.model, runnable.artifact
-    manifest = artifact.manifest if artifact is not None else None
-    return {
-        "artifact": runnable.path,
-        "name": runnable.name,
-        "scheme": manifest.scheme if manifest else None,
-        "target": manifest.target if manifest else None,
-        "lowering": manifest.lowering if manifest else None,
-        "model_sha256": runnable.model_sha256,
-        "model_size_bytes": runnable.model_size_bytes,
-        "sequence_length": model.sequence_length,
-        "runtime": model.runtime,
-        "runtime_version": model.runtime_version,
-        "delegate": model.delegate,
-        "num_threads": model.num_threads,
-        "init_ns": model.init_ns,
-    }
-
-
-def _numbers(measurement: Measurement) -> Dict[str, Any]:
-    end_to_end = measurement.end_to_end_ns
-    numbers: Dict[str, Any] = {
-        "first_invoke_ns": measurement.first_invoke_ns,
-        "warmup_runs": measurement.warmup_runs,
-        "warmup_ns": measurement.warmup_ns,
-        "num_runs": len(measurement.latencies_ns),
-        "measure_ns": sum(measurement.latencies_ns),
-        "dropped_runs": measurement.dropped_runs,
-        "capped": list(measurement.capped),
-    }
-    numbers.update(describe(measurement.latencies_ns))
-    numbers.update(
-        end_to_end_runs=len(end_to_end),
-        end_to_end_p50_ns=percentile(end_to_end, 50.0),
-        end_to_end_p90_ns=percentile(end_to_end, 90.0),
-        tokenize_p50_ns=percentile(measurement.tokenize_ns, 50.0),
-        decode_p50_ns=percentile(measurement.decode_ns, 50.0),
-    )
-    return numbers
-
-
-def _samples(measurement: Measurement) -> Dict[str, List[int]]:
-    """Returns the raw samples; they come last in a record, where they hide nothing."""
-    return {
-        "end_to_end_latencies_ns": measurement.end_to_end_ns.tolist(),
-        "latencies_ns": measurement.latencies_ns.tolist(),
-    }

@@ -97,11 +97,7 @@ def load_model(
             inputs and outputs; or `num_threads` is outside its range.
         OSError: The file cannot be read.
     """
-    if not 1 <= num_threads <= MAX_THREADS:
-        raise ValueError(
-            f"num_threads={num_threads}, expected 1 to {MAX_THREADS}. Use the number of cores "
-            "or fewer."
-        )
+    check_num_threads(num_threads)
     path = os.fspath(model_path)
     check_model_file(path)
     name, version, interpreter_class = import_runtime(runtime)
@@ -125,6 +121,19 @@ def load_model(
         input_index=tensors["input"][0],
         output_index=tensors["output"][0],
     )
+
+
+def check_num_threads(num_threads: int) -> None:
+    """Refuses a number of threads that no device has cores for.
+
+    Raises:
+        ValueError: Not from 1 to 256.
+    """
+    if not 1 <= num_threads <= MAX_THREADS:
+        raise ValueError(
+            f"num_threads={num_threads}, expected 1 to {MAX_THREADS}. Use the number of cores "
+            "or fewer."
+        )
 
 
 def check_model_file(path: str) -> None:

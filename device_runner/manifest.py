@@ -14,6 +14,7 @@ from device_runner.tokenizer_spec import TokenizerSpec
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.tflite"
+ONNX_MODEL_FILE = "model.onnx"
 VOCABULARY_FILE = "vocabulary.txt"
 LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.json"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
 
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.files import sha256_of_file
 from device_runner.interpreter import Model, load_model
+from device_runner.onnx_session import ONNX_SUFFIX, OnnxModel, load_onnx_model
 
 
 @dataclass(eq=False)
@@ -27,7 +28,7 @@ class Runnable:
 
     path: str
     artifact: Optional[Artifact]
-    model: Model
+    model: Union[Model, OnnxModel]
     model_sha256: str
     model_size_bytes: int
 
@@ -134,10 +135,10 @@ def open_runnable(
     """
     where = os.fspath(path)
     if not os.path.isdir(where):
-        model = load_model(where, num_threads, runtime)
+        model = _load(where, num_threads, runtime)
         return Runnable(where, None, model, sha256_of_file(where), os.path.getsize(where))
     artifact = read_artifact(where)
-    model = load_model(artifact.model_path, num_threads, runtime)
+    model = _load(artifact.model_path, num_threads, runtime)
     manifest = artifact.manifest
     found = (model.sequence_length, model.num_classes)
     if found != (manifest.sequence_length, manifest.num_classes):
@@ -148,6 +149,13 @@ def open_runnable(
         )
     size = os.path.getsize(artifact.model_path)
     return Runnable(where, artifact, model, manifest.model_sha256, size)
+
+
+def _load(path: str, num_threads: int, runtime: Optional[str]) -> Union[Model, OnnxModel]:
+    """Loads a model with the kind of runtime that its name's ending asks for."""
+    if path.endswith(ONNX_SUFFIX):
+        return load_onnx_model(path, num_threads, runtime)
+    return load_model(path, num_threads, runtime)
 
 
 def check_goldens(runnable: Runnable) -> Dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 from device_runner import machine
-from device_runner.latency import Measurement
 from device_runner.percentiles import PERCENTS, nearest_rank, smallest_sample_count
+from device_runner.turn import Measurement
 
 # A change of a fifth is more than the block protocol lets through on an idle machine.
 MAX_DRIFT = 0.2
@@ -60,6 +60,8 @@ def judge(
     count = len(measurement.latencies_ns)
     if count < fewest:
         return "invalid", [f"{count} runs were measured; the median needs {fewest}"]
+    if min(measurement.latencies_ns) < 0:
+        return "invalid", ["the clock ran backwards while measuring"]
     reasons = list(notes)
     if measurement.capped:
         reasons.append(f"capped by time: {', '.join(measurement.capped)}")

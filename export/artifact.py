@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +16,20 @@ from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.manifest import (
     GOLDEN_FILE,
     LABELS_FILE,
-    MODEL_FILE,
     VOCABULARY_FILE,
     Manifest,
     classification_signature,
     write_manifest,
 )
-from tfpipe.check import BUILTIN_NAMES, inspect_tflite
-from tfpipe.export.calibration import calibration_ids
-from tfpipe.export.converter import convert
+from tfpipe.check import inspect_tflite
+from tfpipe.devices import Device, open_device
+from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
+from tfpipe.export.calibration import calibration_ids, probe_ids
+from tfpipe.export.candidates import convert_fastest
+from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.golden import write_golden
 from tfpipe.export.staging import check_name, staging_folder
-from tfpipe.export.target import ExportError, choose_lowering
+from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import check_variant, load_tokenizer
@@ -43,8 +47,11 @@ class ExportOptions:
     Attributes:
         target: A key of `tfpipe.export.target.TARGETS`.
         scheme: Types of weights and activations.
-        lowering: How a recurrence is written; "auto" chooses by the sequence length.
+        lowering: How a recurrence is written; "auto" measures the candidates here and takes the
+            fastest right one.
         variant: "base" or a compressed variant's name.
+        runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
+            for the host's own.
         name: The artifact's; None makes one of variant, target and scheme.
     """
 
@@ -52,6 +59,7 @@ class ExportOptions:
     scheme: str = "float32"
     lowering: str = "auto"
     variant: str = "base"
+    runtime: str | None = None
     name: str | None = None
 
 
@@ -79,13 +87,14 @@ def export_artifact(
     content = folder.read()
     check_variant(folder, options.variant)
     length = content["recipe"]["data"]["sequence_length"]
-    lowering = choose_lowering(
+    lowerings = possible_lowerings(
         content["model"],
         target=options.target,
         scheme=options.scheme,
         lowering=options.lowering,
         sequence_length=length,
     )
+    require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)
     if destination.exists() and not overwrite:
@@ -93,10 +102,13 @@ def export_artifact(
             f"artifact={str(destination)!r} exists. Give --overwrite to replace it, or another "
             "name with --as."
         )
+    device, found = open_runtime(options)
     with staging_folder(destination) as staging:
-        facts = write_model(staging, folder, options, lowering)
+        facts = write_model(staging, folder, options, lowerings, device)
+        facts["proof"] = found
         tokenizer = load_tokenizer(folder)
-        write_golden(staging, folder, tokenizer, length=length, scheme=options.scheme)
+        model_file = TARGETS[options.target].model_file
+        write_golden(staging / model_file, folder, tokenizer, scheme=options.scheme, device=device)
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -112,45 +124,96 @@ def export_artifact(
 
 
 def write_model(
-    staging: Path, folder: RunFolder, options: ExportOptions, lowering: str
+    staging: Path,
+    folder: RunFolder,
+    options: ExportOptions,
+    lowerings: Sequence[str],
+    device: Device,
 ) -> dict[str, Any]:
     """Converts the variant into `staging`, with a work folder beside it; returns check.json's
     content."""
     work = staging / "work"
     work.mkdir()
     content = folder.read()
+    length = content["recipe"]["data"]["sequence_length"]
+    tokenizer = load_tokenizer(folder)
     job = {
         "run": str(folder.path),
         "variant": options.variant,
+        "target": options.target,
         "scheme": options.scheme,
-        "lowering": lowering,
+        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
     }
     if options.scheme == "int8":
-        length = content["recipe"]["data"]["sequence_length"]
         job["calibration"] = str(work / "calibration.npy")
-        np.save(job["calibration"], calibration_ids(folder, load_tokenizer(folder), length))
-    convert(job, work).rename(staging / MODEL_FILE)
-    return {**check_model(staging / MODEL_FILE, content["parameters"]), "lowering": lowering}
+        np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
+    candidates: list[dict[str, Any]] = []
+    lowering = lowerings[0]
+    if len(lowerings) == 1:
+        path = convert({**job, "lowering": lowering}, work)
+    else:
+        token_ids = probe_ids(folder, tokenizer, length)
+        path, lowering, candidates = convert_fastest(
+            job, work, lowerings, token_ids=token_ids, device=device
+        )
+    facts_file = path.with_name(FACTS_FILE)
+    if facts_file.is_file():
+        facts = json.loads(facts_file.read_text("utf-8"))
+    else:
+        facts = inspect_tflite(path)
+    path.rename(staging / TARGETS[options.target].model_file)
+    return {
+        **check_model(facts, content["parameters"]),
+        "lowering": lowering,
+        "candidates": candidates,
+    }
+
+
+def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
+    """Returns where the file is run, and {"wanted", "proven", "reason"}: where this machine cannot
+    have the runtime, the host's own stands in and `proven` is False.
+
+    Raises:
+        ExportError: A TFLite runtime for another kind of file.
+    """
+    wanted = options.runtime
+    if wanted is None:
+        return open_device("local"), {"wanted": None, "proven": True, "reason": None}
+    if options.target != "cpu":
+        raise ExportError(
+            f"runtime={wanted!r} with target={options.target!r}: only files for target cpu are "
+            "made for a TFLite runtime. Leave --runtime out."
+        )
+    try:
+        device = open_device(f"local?runtime={wanted}")
+        return device, {"wanted": parse_runtime(wanted).spec, "proven": True, "reason": None}
+    except NoEnvironmentError as error:
+        reason = f"not verified on this Python: {error}"
+        return open_device("local"), {"wanted": wanted, "proven": False, "reason": reason}
 
 
 def default_name(options: ExportOptions) -> str:
     """Returns for example "cpu-int8", with a compressed variant's name before it."""
     parts = [options.target, options.scheme]
-    return "-".join(parts if options.variant == "base" else [options.variant, *parts])
+    if options.variant != "base":
+        parts.insert(0, options.variant)
+    if options.runtime is not None:
+        parts.append(parse_runtime(options.runtime).spec.replace("==", "-"))
+    return "-".join(parts)
 
 
-def check_model(path: Path, parameters: int) -> dict[str, Any]:
+def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
-        ExportError: It holds ops that need more than the builtin runtime, or lacks weights.
+        ExportError: It would not load and run whole on a CPU, or it lacks weights.
     """
-    facts = inspect_tflite(path)
-    builtin = set(BUILTIN_NAMES.values()) - {"CUSTOM"}
-    foreign = [name for name in facts["ops"] if name not in builtin]
-    if foreign:
+    errors = [entry for entry in facts.get("findings", []) if entry["severity"] == "error"]
+    if errors:
         raise ExportError(
-            f"ops={foreign} are not builtin, so no small runtime has them. Report this."
+            "the converted file would not run: "
+            + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
+            + " Report this."
         )
     stored = sum(facts["bytes_by_dtype"].values())
     if stored < MIN_BYTES_PER_PARAMETER * parameters:
@@ -158,7 +221,7 @@ def check_model(path: Path, parameters: int) -> dict[str, Any]:
             f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
             f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
         )
-    return {"ok": True, **facts, "findings": []}
+    return {"ok": True, "findings": [], **facts}
 
 
 def make_manifest(
@@ -172,9 +235,10 @@ def make_manifest(
     """Returns the manifest of the files in `staging`."""
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
+    model_file = TARGETS[options.target].model_file
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (MODEL_FILE, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
     }
     return Manifest(
         name=name,
@@ -192,7 +256,13 @@ def make_manifest(
         tokenizer=tokenizer.spec.to_json(),
         threshold=THRESHOLD if content["multi_label"] else None,
         files=files,
+        model_file=model_file,
         recipe=content["recipe"],
-        versions=read_versions(),
+        versions={**read_versions(), **opset_version(facts)},
         created=now(),
     )
+
+
+def opset_version(facts: dict[str, Any]) -> dict[str, str]:
+    """Returns the opset of an ONNX file as a version; a TFLite file has none."""
+    return {"onnx-opset": str(facts["opset"])} if "opset" in facts else {}

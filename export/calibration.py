@@ -15,6 +15,8 @@ from tfpipe.run_folder import RunFolder
 
 # Calibration inputs: TFLite's guide asks for 100 to 500 real ones.
 CALIBRATION_INPUTS = 200
+# Texts that candidates are compared on.
+PROBE_INPUTS = 100
 
 
 def calibration_ids(folder: RunFolder, tokenizer: Tokenizer, length: int) -> NDArray[Any]:
@@ -39,3 +41,10 @@ def calibration_ids(folder: RunFolder, tokenizer: Tokenizer, length: int) -> NDA
     count = CALIBRATION_INPUTS // 2
     joined = np.fromiter(itertools.cycle(tokens), np.int32, count * length)
     return np.concatenate([single, joined.reshape(count, length)])
+
+
+def probe_ids(folder: RunFolder, tokenizer: Tokenizer, length: int) -> NDArray[np.int32]:
+    """Returns ids of real training texts that ranges are not measured on where there are enough,
+    int32 `(n, sequence_length)`."""
+    texts = list(read_texts(folder.examples("calibration")))
+    return tokenizer.encode_batch(texts[-PROBE_INPUTS:], length)

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from tfpipe.export.converter import REFUSAL_FILE
+from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
+# A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
+# tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
+WITHOUT_PER_CHANNEL_DENSE = "tflite-runtime"
+
 
 def main(job_path: Path) -> None:
-    """Reads {"run", "variant", "scheme", "lowering", "calibration", "output"} and writes the file.
+    """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering",
+    for its "runtime" (NAME==VERSION, or None for the host's).
 
     "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
-    What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
+    "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
+    What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    try:
-        function = build_function(job)
-    except ValueError as error:
-        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
-        sys.exit(1)
+    function = build_or_refuse(job_path, job)
+    if "probe" in job:
+        np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
+    # A fused recurrence keeps its layer's variables, which must belong to what is saved.
+    module.kept = list(function.graph.variables)
     saved = job_path.parent / "saved_model"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -38,8 +46,22 @@ def main(job_path: Path) -> None:
     Path(job["output"]).write_bytes(converter.convert())
 
 
-def build_function(job: dict[str, str]) -> Any:
-    """Returns the inference form of the job's variant.
+def build_or_refuse(
+    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; where there is none, ends the process with
+    the reason in REFUSAL_FILE beside the job."""
+    try:
+        return build_function(job, layers)
+    except ValueError as error:
+        (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
+        sys.exit(1)
+
+
+def build_function(
+    job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+) -> Any:
+    """Returns the inference form of the job's variant; `layers` as for `inference_form`.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
@@ -51,7 +73,17 @@ def build_function(job: dict[str, str]) -> Any:
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
+        layers=layers,
     )
+
+
+def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
+    """Returns what the trained model makes of the job's "probe", `(n, num_classes)`."""
+    folder = RunFolder(Path(job["run"]))
+    logits = load_model(folder, job["variant"])(np.load(job["probe"], allow_pickle=False))
+    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
+    probabilities: NDArray[np.float32] = squash(logits).numpy()
+    return probabilities
 
 
 def set_scheme(converter: Any, job: dict[str, str]) -> None:
@@ -61,6 +93,8 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
     if scheme == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE):
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if scheme == "int8":

@@ -1,4 +1,4 @@
-"""A conversion job → its .tflite file from a child process, or one clear error."""
+"""A conversion job → its model file from a child process, or one clear error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tfpipe.export.target import ExportError
+from tfpipe.export.target import TARGETS, ExportError
 
 # An unrolled LSTM of 256 steps in int8 takes two minutes on two slow cores.
 TIME_LIMIT_SECONDS = 900
 # Written by the child when the run, not the converter, is at fault: the whole message.
 REFUSAL_FILE = "refusal.txt"
+# Written by the child where the job has a "probe": float32 (n, num_classes), Keras' probabilities.
+KERAS_FILE = "keras.npy"
+# Written by a child whose file only it can look into: the content of check.json.
+FACTS_FILE = "facts.json"
 # What the converter says about an op that it cannot write, newest wording first.
 OP_AT_FAULT = re.compile(
     r"'(tfl?\.\w+)' op (?:is neither|requires|operand|result|has|can)"
@@ -27,21 +31,24 @@ OP_AT_FAULT = re.compile(
 
 
 def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT_SECONDS) -> Path:
-    """Runs `tfpipe.export.convert` on a job in `folder`; returns the file it wrote.
+    """Runs the converter of the job's target in `folder`; returns the file it wrote.
 
     Raises:
         ExportError: The run cannot be exported, or the child failed, was killed by a signal, or
             took too long. The message names the op at fault where the converter's log does, and
             ends with the log's last lines.
     """
-    output, log_path, job_path = (folder / name for name in ("out.tflite", "log.txt", "job.json"))
+    target = TARGETS[job["target"]]
+    output, log_path, job_path = (
+        folder / name for name in (f"out-{target.model_file}", "log.txt", "job.json")
+    )
     job_path.write_text(json.dumps({**job, "output": str(output)}), "utf-8")
     what = f"scheme={job['scheme']} lowering={job['lowering']}"
     with log_path.open("wb") as log:
         try:
             code = subprocess.run(
                 # -P: nothing in the user's present folder may stand in for a module.
-                [sys.executable, "-P", "-m", "tfpipe.export.convert", str(job_path)],
+                [sys.executable, "-P", "-m", target.converter, str(job_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

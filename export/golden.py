@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from device_runner.encode import Tokenizer
-from device_runner.manifest import GOLDEN_FILE, MODEL_FILE
+from device_runner.manifest import GOLDEN_FILE
 from device_runner.texts import read_texts
+from tfpipe.devices import Device
 from tfpipe.export.target import ExportError
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import run_model
@@ -25,17 +26,20 @@ GOLDEN_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "dynamic_int8": 0.05, "in
 
 
 def write_golden(
-    staging: Path, folder: RunFolder, tokenizer: Tokenizer, *, length: int, scheme: str
+    model: Path, folder: RunFolder, tokenizer: Tokenizer, *, scheme: str, device: Device
 ) -> None:
-    """Writes golden.json: texts, their ids, and what this very file made of them on this host.
+    """Writes golden.json beside `model`: texts, ids, and what this very file made of them there.
 
     Raises:
         ExportError: The file gives NaN or infinite outputs.
+        ValueError: The device's runtime refuses the file, or crashes on it.
     """
+    length = folder.read()["recipe"]["data"]["sequence_length"]
     real = itertools.islice(read_texts(folder.examples("test")), GOLDEN_TEXTS)
     texts = [*real, *HOSTILE_TEXTS]
     token_ids = tokenizer.encode_batch(texts, length)
-    outputs = run_model(staging / MODEL_FILE, staging / "work", token_ids=token_ids).outputs
+    work = model.parent / "work"
+    outputs = run_model(model, work, token_ids=token_ids, device=device).outputs
     if not np.isfinite(outputs).all():
         raise ExportError(
             f"scheme={scheme}: the file's outputs are not finite, so its weights are not, or they "
@@ -46,4 +50,4 @@ def write_golden(
         for text, ids, scores in zip(texts, token_ids.tolist(), outputs.tolist(), strict=True)
     ]
     golden = {"atol": GOLDEN_TOLERANCES[scheme], "examples": examples}
-    (staging / GOLDEN_FILE).write_text(json.dumps(golden, ensure_ascii=False) + "\n", "utf-8")
+    (model.parent / GOLDEN_FILE).write_text(json.dumps(golden, ensure_ascii=False) + "\n", "utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,12 @@ OUTPUT_NAME: str = SIGNATURE["outputs"][0]["name"]
 
 
 def inference_form(
-    model: keras.Model, *, sequence_length: int, lowering: str, multi_label: bool
+    model: keras.Model,
+    *,
+    sequence_length: int,
+    lowering: str,
+    multi_label: bool,
+    layers: Mapping[type, Callable[..., Any]] | None = None,
 ) -> Any:
     """Returns the concrete function that ships: one text, static shapes, weights as constants.
 
@@ -38,6 +43,7 @@ def inference_form(
         sequence_length: Tokens in, padded on the right with id 0.
         lowering: How LSTM layers are written, a key of `RECURRENCES`; others ignore it.
         multi_label: Whether the logits pass a sigmoid each instead of one softmax.
+        layers: How a target writes layers that it runs better otherwise than `LOWERED` does.
 
     Returns:
         A concrete function, int32 `(1, sequence_length)` named "token_ids" → {"probabilities":
@@ -53,7 +59,7 @@ def inference_form(
             if isinstance(layer, keras.layers.InputLayer):
                 continue
             inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
-            tensors[id(layer.output)] = lower_layer(layer, inputs, lowering)
+            tensors[id(layer.output)] = lower_layer(layer, inputs, lowering, layers or {})
         logits = tensors[id(model.output)]
         scores = tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)
         return {OUTPUT_NAME: tf.identity(scores, OUTPUT_NAME)}
@@ -62,11 +68,16 @@ def inference_form(
     return tf.function(run, input_signature=[signature], autograph=False).get_concrete_function()
 
 
-def lower_layer(layer: keras.layers.Layer, inputs: list[Any], lowering: str) -> Any:
+def lower_layer(
+    layer: keras.layers.Layer,
+    inputs: list[Any],
+    lowering: str,
+    layers: Mapping[type, Callable[..., Any]],
+) -> Any:
     """Returns one layer's output from its inputs, both without the batch axis."""
-    if isinstance(layer, keras.layers.LSTM):
+    lower = layers.get(type(layer)) or LOWERED.get(type(layer))
+    if lower is None and isinstance(layer, keras.layers.LSTM):
         return RECURRENCES[lowering](layer, inputs[0])
-    lower = LOWERED.get(type(layer))
     if lower is None:
         known = sorted([layer_type.__name__ for layer_type in LOWERED] + ["LSTM"])
         raise ValueError(
@@ -83,7 +94,7 @@ def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
 
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:
     """(sequence_length,) ids → (sequence_length, 1), 1.0 at real tokens."""
-    return tf.cast(tf.minimum(token_ids, 1), tf.float32)[:, None]
+    return tf.expand_dims(tf.cast(tf.minimum(token_ids, 1), tf.float32), 1)
 
 
 def lower_positions(layer: PositionEmbedding, states: Any) -> Any:
@@ -126,7 +137,7 @@ def lower_layer_norm(layer: keras.layers.LayerNormalization, states: Any) -> Any
 
 def lower_pooling(layer: MaskedPooling, states: Any, mask: Any) -> Any:
     """(sequence_length, units) → (1, units)."""
-    return pool(states[None], mask[None], layer.pooling)
+    return pool(tf.expand_dims(states, 0), tf.expand_dims(mask, 0), layer.pooling)
 
 
 LOWERED: dict[type, Callable[..., Any]] = {

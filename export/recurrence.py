@@ -8,9 +8,6 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-# Beyond this many steps an unrolled graph takes minutes to convert and megabytes to store.
-MAX_UNROLLED_STEPS = 256
-
 
 def unrolled(layer: keras.layers.LSTM, inputs: Any) -> Any:
     """Writes every time step out, the input product of all steps hoisted into one.
@@ -74,6 +71,14 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     return tf.ensure_shape(states.concat(), (length, units))
 
 
+def fused(layer: keras.layers.LSTM, inputs: Any) -> Any:
+    """Leaves the layer to the converter, which makes one UNIDIRECTIONAL_SEQUENCE_LSTM of it: the
+    smallest file at any length, but no delegate takes the op, and in integers it is slow. Same
+    arguments and results as `unrolled`."""
+    states = layer(inputs[None])
+    return states[0] if layer.return_sequences else states
+
+
 def weights_of(layer: keras.layers.Layer) -> list[Any]:
     """Returns a layer's weights as NumPy arrays, also while a graph is being traced."""
     with tf.init_scope():
@@ -82,5 +87,6 @@ def weights_of(layer: keras.layers.Layer) -> list[Any]:
 
 RECURRENCES: dict[str, Callable[[keras.layers.LSTM, Any], Any]] = {
     "unrolled": unrolled,
+    "fused": fused,
     "loop": loop,
 }

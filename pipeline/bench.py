@@ -11,8 +11,9 @@ from typing import Any
 from device_runner.artifact import read_artifact
 from device_runner.files import write_file_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
-from device_runner.profiles import PROFILES
+from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
+from tfpipe.bench_ops import profile_ops
 from tfpipe.bench_table import format_bench as format_bench
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.run_folder import RunFolder
@@ -24,7 +25,7 @@ _START_S = 120.0
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """One thing to measure.
 
     Attributes:
@@ -44,7 +45,7 @@ def bench(
     paths: Sequence[Path],
     *,
     device: str = "local",
-    profile: str = "quick",
+    profile: Profile | str = "quick",
     num_threads: int = 1,
     texts: Path | None = None,
     output: Path | None = None,
@@ -58,7 +59,8 @@ def bench(
     Args:
         paths: Artifact folders and bare .tflite files.
         device: See `tfpipe.devices.open_device`.
-        profile: How long to measure, a key of `device_runner.profiles.PROFILES`.
+        profile: How to measure: a key of `device_runner.profiles.PROFILES`, or what
+            `choose_profile` there returns.
         num_threads: CPU threads of every interpreter.
         texts: File of texts, `.jsonl` or one a line, or, for bare .tflite files, token ids as
             `.npy`. Without it, artifacts in RUN/exports get the run's test texts.
@@ -73,22 +75,26 @@ def bench(
             is out of range, or nothing at all could be measured.
         OSError: A file cannot be read or written.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"profile={profile!r} is unknown. Use one of: {', '.join(PROFILES)}.")
+    profile = as_profile(profile)
     if not paths:
         raise ValueError("paths is empty, expected at least one artifact. Name an artifact folder.")
     target = open_device(device)
-    subjects = [_subject(Path(path), texts) for path in paths]
+    subjects = [subject_of(Path(path), texts) for path in paths]
     options = ["--num-threads", str(num_threads)]
     failures: list[dict[str, str]] = []
     memory = {
         subject.path: _measure_memory(target, subject, options, failures) for subject in subjects
     }
-    options += ["--profile", profile]
+    options += profile_options(profile)
     if texts is not None and texts.suffix == ".npy":
         options += ["--token-ids", str(texts)]
     alive = [subject for subject in subjects if memory[subject.path]]
-    results = _measure(target, alive, options, failures)
+    longest_s = longest_ns(profile, len(alive)) / 1e9
+    results = _measure(target, alive, options, failures, longest_s)
+    if profile.op_runs:
+        texts_of = {str(subject.path): subject.texts for subject in alive}
+        for result in results:
+            profile_ops(target, result, texts_of[result["artifact"]], profile.op_runs, failures)
     if not results:
         raise ValueError("\n".join(failure["error"] for failure in failures))
     record = {
@@ -108,27 +114,36 @@ def bench(
     return record
 
 
-def _settings(device: str, profile: str, num_threads: int) -> dict[str, Any]:
+def _settings(device: str, profile: Profile, num_threads: int) -> dict[str, Any]:
     return {
         "device": device,
         "num_threads": num_threads,
-        "profile": asdict(PROFILES[profile]),
+        "profile": asdict(profile),
         "block_runs": BLOCK_RUNS,
         "dropped_runs_per_block": DROPPED_RUNS,
     }
 
 
-def _subject(path: Path, texts: Path | None) -> _Subject:
-    """Checks one path before anything is measured."""
+def subject_of(path: Path, texts: Path | None) -> Subject:
+    """Checks one path before anything is measured.
+
+    Args:
+        path: Artifact folder or bare .tflite.
+        texts: File of texts for it; None takes the test texts of its run.
+
+    Raises:
+        ValueError: The artifact is not whole or not verified.
+        OSError: It cannot be read.
+    """
     given = str(texts) if texts is not None and texts.suffix != ".npy" else ""
     if not path.is_dir():
-        return _Subject(path, None, True, "")
+        return Subject(path, None, True, "")
     manifest = read_artifact(path, check_digests=False).manifest
     require_verified(path, manifest.model_sha256)
     run = _run_of(path)
     if not given and run is not None and run.examples("test").is_file():
         given = str(run.examples("test"))
-    return _Subject(path, run, False, given)
+    return Subject(path, run, False, given)
 
 
 def _run_of(path: Path) -> RunFolder | None:
@@ -138,7 +153,7 @@ def _run_of(path: Path) -> RunFolder | None:
 
 
 def _measure_memory(
-    device: Device, subject: _Subject, options: list[str], failures: list[dict[str, str]]
+    device: Device, subject: Subject, options: list[str], failures: list[dict[str, str]]
 ) -> dict[str, Any]:
     """Returns the memory record, empty when the model kills its process: then it is left out."""
     try:
@@ -152,13 +167,17 @@ def _measure_memory(
 
 
 def _measure(
-    device: Device, subjects: list[_Subject], options: list[str], failures: list[dict[str, str]]
+    device: Device,
+    subjects: list[Subject],
+    options: list[str],
+    failures: list[dict[str, str]],
+    longest_s: float,
 ) -> list[dict[str, Any]]:
     """Measures all in one process; if that dies or the device is lost, each in its own."""
     if not subjects:
         return []
     try:
-        return _bench_together(device, subjects, options)
+        return bench_together(device, subjects, options, longest_s)
     except (DeviceLostError, RunnerDiedError) as error:
         if len(subjects) == 1:
             path = subjects[0].path
@@ -166,7 +185,7 @@ def _measure(
             return []
     results = []
     for subject in subjects:
-        for result in _measure(device, [subject], options, failures):
+        for result in _measure(device, [subject], options, failures, longest_s):
             reason = "measured alone, not interleaved: what measured all died or was lost"
             if result["validity"] == "valid":
                 result["validity"] = "degraded"
@@ -175,18 +194,27 @@ def _measure(
     return results
 
 
-def _bench_together(
-    device: Device, subjects: list[_Subject], options: list[str]
+def bench_together(
+    device: Device, subjects: Sequence[Subject], options: list[str], longest_s: float
 ) -> list[dict[str, Any]]:
-    profile = PROFILES[options[options.index("--profile") + 1]]
-    # Three phases, each capped, for each subject.
-    limit = _START_S + len(subjects) * (3 * profile.max_ns / 1e9 + 10)
+    """Returns one result for each subject, measured interleaved in one process of the device.
+
+    Args:
+        device: Where.
+        subjects: What; the same one may stand there twice.
+        options: Of the runner's `bench`: threads, profile, token ids.
+        longest_s: Seconds that the measuring itself may take.
+
+    Raises:
+        RunnerDiedError: A signal ended the process.
+        ValueError: The runner refused, or took too long.
+    """
     arguments = ["bench", *options]
     if any(subject.texts for subject in subjects):
         arguments += [f"--texts={subject.texts}" for subject in subjects]
     arguments += ["--", *(str(subject.path) for subject in subjects)]
-    value = device.run(arguments, time_limit_s=limit)
-    results: list[dict[str, Any]] = value["results"]
+    limit = _START_S + longest_s + 10 * len(subjects)
+    results: list[dict[str, Any]] = device.run(arguments, time_limit_s=limit)["results"]
     return results
 
 

@@ -32,17 +32,89 @@ def format_bench(record: dict[str, Any]) -> str:
     rows += [[_cell(key, result.get(key)) for _, key in columns] for result in results]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines += [line for result in results for line in _details(result)]
     for result in results:
         lines += [f"{result['name']}: {reason}" for reason in result["validity_reasons"]]
     lines += [f"not measured: {failure['error']}" for failure in record["failures"]]
     first = results[0]
     threads = first["num_threads"]
+    overhead = first.get("timer_overhead_ns")
     lines.append(
         f"{first['device']} ({first['device_kind']}), {first['runtime']} "
         f"{first['runtime_version']}, delegate {first['delegate']}, {threads} "
         f"thread{'s' * (threads != 1)}, profile {first['profile']}"
+        + (f", reading the clock takes {overhead} ns" if overhead is not None else "")
     )
     return "\n".join(lines)
+
+
+def _minutes(result: dict[str, Any]) -> list[str]:
+    """Returns a line for each minute of a sustained measurement, and where it throttled."""
+    lines = []
+    for entry in result.get("minutes", []):
+        hot = entry["max_temperatures_celsius"]
+        clocks = entry["mean_frequencies_hz"]
+        lines.append(
+            f"{result['name']} minute {entry['minute']}: "
+            + ", ".join(f"{name} {_cell('_ns', entry[f'{name}_ns'])}" for name in ("p50", "p90"))
+            + (f", {max(hot.values()):.0f} degrees Celsius" if hot else ", temperature unknown")
+            + (f", {max(clocks) / 1e6:.0f} MHz" if clocks else ", clock unknown")
+        )
+    throttling = result.get("throttling")
+    if throttling and throttling["slowdown"] is not None:
+        first = throttling["minute"]
+        lines.append(
+            f"{result['name']}: "
+            + (f"throttled from minute {first} on" if first else "not throttled")
+            + f"; slowest minute {throttling['slowdown']:+.1%} against the first"
+        )
+    return lines
+
+
+def _pace(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the schedule of a paced measurement."""
+    pace = result.get("pace")
+    if not pace:
+        return []
+    return [
+        f"{result['name']}: {pace['rate_hz']:g} requests a second, "
+        f"{pace['missed_deadlines']} of {pace['num_requests']} missed their deadline, response "
+        f"p50 {_cell('_ns', pace['response_p50_ns'])}, p90 {_cell('_ns', pace['response_p90_ns'])}"
+    ]
+
+
+_SHOWN_OPS = 6
+
+
+def _details(result: dict[str, Any]) -> list[str]:
+    return _minutes(result) + _pace(result) + _parts(result) + _ops(result)
+
+
+def _parts(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the parts of the time from text to label."""
+    shares = result.get("end_to_end_shares")
+    if not shares:
+        return []
+    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    return [f"{result['name']}: from text to label: {told}"]
+
+
+def _ops(result: dict[str, Any]) -> list[str]:
+    """Returns lines about the slowest ops and about what the delegate took."""
+    found = result.get("op_profile")
+    if not found:
+        return []
+    nodes = found["nodes"]
+    shown = found["ops"][:_SHOWN_OPS]
+    told = ", ".join(f"{op['op']} {op['share']:.0%} ({op['count']})" for op in shown)
+    rest = len(found["ops"]) - len(shown)
+    return [
+        f"{result['name']}: {nodes['delegated']} of {nodes['total']} nodes delegated, in "
+        f"{nodes['partitions']} partition{'s' * (nodes['partitions'] != 1)}",
+        f"{result['name']}: by the runtime's profiler: {told}"
+        + (f", {rest} more kinds" if rest > 0 else "")
+        + f"; {found['short_ops']} ops too short to be seen",
+    ]
 
 
 def _cell(key: str, value: Any) -> str:

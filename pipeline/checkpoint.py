@@ -38,8 +38,9 @@ class TrainingState:
         loss_sum: Sum over that epoch's texts of the loss so far.
         correct: Texts of that epoch so far whose prediction was right.
         seconds: Time spent on that epoch so far.
-        best_loss: Lowest validation loss.
-        best_epoch: The epoch that had it, from 1; 0 before the first.
+        best_score: Highest validation accuracy, or micro-F1 of multi-label.
+        best_epoch: The last epoch near enough to it (`tfpipe.fit.near_best`), from 1; 0 before
+            the first.
         history: One dict an epoch, with the keys `HISTORY_FIELDS`.
     """
 
@@ -48,7 +49,7 @@ class TrainingState:
     loss_sum: float = 0.0
     correct: float = 0.0
     seconds: float = 0.0
-    best_loss: float = math.inf
+    best_score: float = -math.inf
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -72,7 +73,7 @@ def save_checkpoint(path: Path, groups: Groups, state: TrainingState) -> None:
         state.loss_sum,
         state.correct,
         state.seconds,
-        state.best_loss,
+        state.best_score,
         state.best_epoch,
     ]
     lines = [[entry[name] for name in HISTORY_FIELDS] for entry in state.history]
@@ -125,12 +126,19 @@ def take(arrays: Mapping[str, NDArray[Any]], name: str, like: NDArray[Any]) -> N
 
 def unpack_state(figures: NDArray[Any], lines: NDArray[Any]) -> TrainingState:
     """Returns the state from the two arrays that hold it."""
-    epoch, step, loss_sum, correct, seconds, best_loss, best_epoch = figures.tolist()
+    epoch, step, loss_sum, correct, seconds, best_score, best_epoch = figures.tolist()
     history = [dict(zip(HISTORY_FIELDS, line, strict=True)) for line in lines.tolist()]
     for entry in history:
         entry["epoch"] = int(entry["epoch"])
     return TrainingState(
-        int(epoch), int(step), loss_sum, correct, seconds, best_loss, int(best_epoch), history
+        int(epoch),
+        int(step),
+        loss_sum,
+        correct,
+        seconds,
+        best_score,
+        int(best_epoch),
+        history,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_check import check
+from tfpipe.cli_compare import compare
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
 from tfpipe.cli_output import (
     Commands,
@@ -88,17 +90,20 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu.")
-@click.option(
-    "--scheme", default="float32", show_default=True, help="float32, float16, dynamic_int8 or int8."
-)
+@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu or onnx.")
+@click.option("--scheme", help="float32 (default), float16, dynamic_int8 or int8.")
 @click.option(
     "--lowering",
     default="auto",
     show_default=True,
-    help="How a recurrence is written: auto, unrolled or loop.",
+    help="How a recurrence is written: unrolled, fused or loop; auto = the fastest here.",
 )
 @click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
+@click.option(
+    "--runtime",
+    metavar="NAME==VERSION",
+    help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
+)
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
 @format_option
@@ -110,7 +115,9 @@ def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> No
       tfpipe export runs/topics --target cpu --scheme int8
     """
     from tfpipe.export.artifact import ExportOptions, export_artifact
+    from tfpipe.export.target import default_scheme
 
+    options["scheme"] = options["scheme"] or default_scheme(options["target"])
     result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
     print_result(result, output_format, format_lines)
 
@@ -150,7 +157,12 @@ def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **optio
     type=click.IntRange(1),
     help="CPU threads of the interpreter.",
 )
-@click.option("--profile", default="quick", show_default=True, help="quick or mlperf.")
+@click.option(
+    "--profile", default="quick", show_default=True, help="quick, mlperf, sustained or paced."
+)
+@click.option("--duration", type=float, metavar="SECONDS", help="For sustained (300) and paced.")
+@click.option("--rate", type=float, metavar="HZ", help="Requests a second, for paced (5).")
+@click.option("--profile-ops", is_flag=True, help="Also say where the time goes, op by op.")
 @click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
 @click.option(
     "--output",
@@ -167,10 +179,18 @@ def bench(
     Example:
       tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
     """
+    from dataclasses import replace
+
+    from device_runner.profiles import OP_RUNS, choose_profile
     from tfpipe.bench import format_bench
+    from tfpipe.bench_progress import BenchProgress
     from tfpipe.fleet import bench_fleet
 
-    result = bench_fleet(list(paths), devices, **options)
+    duration, rate = options.pop("duration"), options.pop("rate")
+    profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
+    profile = replace(profile, op_runs=OP_RUNS if options.pop("profile_ops") else 0)
+    with BenchProgress(profile, len(paths)):
+        result = bench_fleet(list(paths), devices, profile=profile, **options)
     print_result(result, output_format, format_bench)
     if result["failures"]:
         raise click.ClickException("\n".join(entry["error"] for entry in result["failures"]))
@@ -234,6 +254,8 @@ def recipe(model: str) -> None:
     click.echo(packaged_recipe_text(model), nl=False)
 
 
+cli.add_command(check)
+cli.add_command(compare)
 cli.add_command(deploy)
 cli.add_command(list_devices)
 cli.add_command(runner)

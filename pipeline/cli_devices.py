@@ -18,10 +18,19 @@ _HELP = (
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --device and --device-python; the function gets `devices`, a tuple of names."""
+    """Adds --device, --device-python and --runtime; the function gets `devices`, a tuple of
+    names."""
     function = click.option("--device", "devices", multiple=True, callback=_names, help=_HELP)(
         function
     )
+    function = click.option(
+        "--runtime",
+        metavar="NAME==VERSION",
+        is_eager=True,
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.update({"runtime": value}),
+        help="On this machine another TFLite runtime, such as tflite-runtime==2.14.0, or oldest.",
+    )(function)
     return click.option(
         "--device-python",
         metavar="PATH",
@@ -35,7 +44,8 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _names(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     from tfpipe.devices.address import expand_names
 
-    return tuple(expand_names(value or ("local",), python=context.meta.get("device_python")))
+    settings = {"python": context.meta.get("device_python"), "runtime": context.meta.get("runtime")}
+    return tuple(expand_names(value or ("local",), **settings))
 
 
 @click.group()

@@ -44,6 +44,9 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "train.mixed_precision": frozenset({"auto", "on", "off"}),
     "train.seed": (0, 2**31 - 1),
 }
+# Numbers that may also be "auto": chosen from the data, where 0 already means none at all.
+AUTO = "auto"
+AUTO_NUMBERS = ("model.dropout", "model.embedding_dropout", "train.subword_dropout")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,10 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
 
 def parse_value(key: str, text: str, default: Any) -> Any:
     """Reads the text of a `--set` as the type that the key's default has."""
+    if key in AUTO_NUMBERS:
+        if text.strip("\"'") == AUTO:
+            return AUTO
+        default = 0.5  # its type and an example of its values
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{key}={text!r} must be true or false.")
@@ -164,11 +171,16 @@ def parse_value(key: str, text: str, default: Any) -> Any:
         return int(text) if isinstance(default, int) else float(text)
     except ValueError as error:
         kind = "a whole number" if isinstance(default, int) else "a number"
-        raise ValueError(f"{key}={text!r} must be {kind}, like {default}.") from error
+        auto = f", or {AUTO}" if key in AUTO_NUMBERS else ""
+        raise ValueError(f"{key}={text!r} must be {kind}, like {default}{auto}.") from error
 
 
 def checked(key: str, value: Any, default: Any) -> Any:
     """Returns `value` when it has the default's type and lies in the key's limits."""
+    if key in AUTO_NUMBERS:
+        if value == AUTO:
+            return value
+        default = 0.5  # its type and an example of its values
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(default, str) and isinstance(value, bool):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from device_runner.encode import Tokenizer
-from tfpipe.config import Recipe
+from tfpipe.config import AUTO, AUTO_NUMBERS, Recipe
 from tfpipe.data import Dataset, Split, sample_indices
 from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
 from tfpipe.tokenizer_rules import spec_of
@@ -23,6 +23,13 @@ MAX_AUTOMATIC_LENGTH = 256
 # best epoch is now and then the last one.
 TARGET_UPDATES = 4_000
 MAX_EPOCHS = 25
+# Token positions, padding included, that all passes together may read: with it the small packaged
+# models train on texts of 256 tokens in five minutes on two slow cores.
+MAX_POSITIONS = 16_000_000
+# Dropout of a training set of up to so many rows; beyond, the rate falls as 1 / rows. Measured on
+# validation: 12,415 rows of SNIPS give 98.7 % at 0.4 of these rates against 98.0 % at all of them.
+FULL_DROPOUT_ROWS = 5_000
+FULL_DROPOUT = dict(zip(AUTO_NUMBERS, (0.5, 0.5, 0.4), strict=True))
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,15 @@ def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
             "data.sequence_length", *choose_sequence_length(lengths, MAX_AUTOMATIC_LENGTH)
         )
     if not recipe.train["epochs"]:
-        epochs = choose_epochs(train.num_examples, recipe.train["batch_size"])
+        epochs = choose_epochs(
+            train.num_examples,
+            recipe.train["batch_size"],
+            sequence_length=choices.recipe.data["sequence_length"],
+        )
         choices.choose("train.epochs", *epochs)
+    for key in AUTO_NUMBERS:
+        if recipe.get(key) == AUTO:
+            choices.choose(key, *choose_dropout(FULL_DROPOUT[key], train.num_examples))
     return Plan(choices.recipe, vocabulary, choices.made)
 
 
@@ -122,11 +136,24 @@ def sample(split: Split, seed: int) -> tuple[list[str], Any]:
     return list(itertools.compress(split.texts(), chosen.tobytes())), split.targets[rows]
 
 
-def choose_epochs(num_examples: int, batch_size: int) -> tuple[int, str]:
+def choose_epochs(num_examples: int, batch_size: int, *, sequence_length: int) -> tuple[int, str]:
     """Returns the most epochs to train for, from 1 to `MAX_EPOCHS`, and the reason."""
     updates = -(-num_examples // batch_size)
-    epochs = min(MAX_EPOCHS, max(1, round(TARGET_UPDATES / updates)))
+    affordable = MAX_POSITIONS // (num_examples * sequence_length)
+    wanted = min(MAX_EPOCHS, round(TARGET_UPDATES / updates))
+    epochs = max(1, min(wanted, affordable))
+    aim = f"the aim is {TARGET_UPDATES:,} in at most {MAX_EPOCHS} passes"
+    if affordable < wanted:
+        aim = f"more would read over {MAX_POSITIONS:,} tokens of {sequence_length} a text"
     return epochs, (
-        f"{epochs} passes are {epochs * updates:,} updates of {batch_size} texts; the aim is "
-        f"{TARGET_UPDATES:,} in at most {MAX_EPOCHS} passes, and early stopping may end sooner"
+        f"{epochs} passes are {epochs * updates:,} updates of {batch_size} texts; {aim}, "
+        "and early stopping may end sooner"
+    )
+
+
+def choose_dropout(full: float, num_examples: int) -> tuple[float, str]:
+    """Returns a dropout rate in [0, full], and the reason."""
+    rate = round(full * min(1.0, FULL_DROPOUT_ROWS / num_examples), 3)
+    return rate, (
+        f"{full:g} up to {FULL_DROPOUT_ROWS:,} training rows, then less; here are {num_examples:,}"
     )

@@ -15,6 +15,8 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "tokenizers",
+    "tf2onnx",
+    "onnxruntime",
 )
 
 

@@ -29,15 +29,16 @@ STAGES = {
     "train": "baseline checkpoint corpus fit fit_progress linear optimization plan plan_file "
     "progress run_record tensorboard tfidf train variant",
     # What the following stages read and run a file with; it knows nothing of how one is made.
-    "file": "check devices run_model",
+    "file": "check devices run_model thresholds",
     "export": "export",
-    "verify": "comparison predict thresholds verified verify",
-    "bench": "bench bench_file bench_table deploy fleet inventory shards",
+    "verify": "comparison predict verified verify",
+    "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
+    "compare compare_text deploy fleet inventory shards",
     "report": "report",
-    "commands": "cli cli_devices cli_output",
+    "commands": "cli cli_check cli_compare cli_devices cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
-RUNTIMES = {"ai_edge_litert", "tflite_runtime", "tensorflow"}
+RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
 MAX_MODULE_LINES = 250
 MAX_FUNCTION_LINES = 40
 MAX_PARAMETERS = 6

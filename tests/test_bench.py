@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from device_runner import profiles
 from device_runner.artifact import read_artifact
 from tfpipe import bench as bench_module
 from tfpipe import devices
+from tfpipe.bench_progress import BenchProgress
 from tfpipe.devices import DeviceLostError, RunnerDiedError, open_device
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.runner import run_process
@@ -384,3 +387,72 @@ def test_table_shows_numbers_and_every_doubt() -> None:
         "not measured: x: died",
         "local (native), ai-edge-litert 2.3.0, delegate cpu, 2 threads, profile quick",
     ]
+
+
+def test_table_shows_minutes_throttling_and_pace() -> None:
+    minute = {"p90_ns": 2000, "max_temperatures_celsius": {}, "mean_frequencies_hz": None}
+    hot = {"max_temperatures_celsius": {"a": 40.0, "b": 71.4}, "mean_frequencies_hz": [10**9]}
+    result: dict[str, Any] = {
+        "name": "one",
+        "minutes": [
+            {**minute, "minute": 1, "p50_ns": 1000},
+            {**minute, **hot, "minute": 2, "p50_ns": 1500},
+        ],
+        "throttling": {"share": 0.1, "minute": 2, "slowdown": 0.5},
+        "pace": {
+            "rate_hz": 5.0,
+            "missed_deadlines": 3,
+            "num_requests": 100,
+            "response_p50_ns": 1000,
+            "response_p90_ns": None,
+        },
+        "timer_overhead_ns": 61,
+        "validity_reasons": [],
+        **{key: "x" for key in ("device", "device_kind", "runtime", "runtime_version")},
+        **{"delegate": "cpu", "num_threads": 1, "profile": "sustained"},
+    }
+    text = bench_module.format_bench({"results": [result], "failures": []})
+    assert text.splitlines()[2:] == [
+        "one minute 1: p50 1.0 us, p90 2.0 us, temperature unknown, clock unknown",
+        "one minute 2: p50 1.5 us, p90 2.0 us, 71 degrees Celsius, 1000 MHz",
+        "one: throttled from minute 2 on; slowest minute +50.0% against the first",
+        "one: 5 requests a second, 3 of 100 missed their deadline, response p50 1.0 us, p90 -",
+        "x (x), x x, delegate cpu, 1 thread, profile sustained, reading the clock takes 61 ns",
+    ]
+    result["throttling"] = {"share": 0.1, "minute": None, "slowdown": 0.02}
+    text = bench_module.format_bench({"results": [result], "failures": []})
+    assert "one: not throttled; slowest minute +2.0% against the first" in text
+
+
+def test_settings_of_a_profile_reach_the_runner(fake: FakeDevice, exported: Path) -> None:
+    chosen = profiles.choose_profile("paced", rate_hz=20.0, duration_s=3.0)
+    record = bench([exported], device="fake", profile=chosen)
+    command = fake.commands[-1]
+    start = command.index("--profile")
+    assert command[start : start + 6] == [
+        *("--profile", "paced", "--rate", "20.0", "--duration", "3.0"),
+    ]
+    assert record["settings"]["profile"]["rate_hz"] == 20
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_progress_of_a_long_measurement_is_shown(stream: io.StringIO) -> None:
+    with BenchProgress(profiles.PROFILES["mlperf"], 2, stream=stream, every_s=0.01):
+        deadline = time.monotonic() + 20
+        while stream.getvalue().count("expected") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    shown = stream.getvalue()
+    assert "measuring, profile mlperf: 0 s, expected about 121 s" in shown
+    assert shown.endswith("\r\033[K" if stream.isatty() else "121 s\n")
+
+
+def test_progress_of_a_short_measurement_is_silent() -> None:
+    stream = io.StringIO()
+    with BenchProgress(profiles.PROFILES["quick"], 1, stream=stream):
+        pass
+    assert stream.getvalue() == ""

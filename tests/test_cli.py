@@ -37,9 +37,8 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    assert (
-        COMMANDS == "bench deploy devices export predict recipe report runner train verify".split()
-    )
+    expected = "bench check compare deploy devices export predict recipe report runner train verify"
+    assert COMMANDS == expected.split()
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -169,7 +168,7 @@ def test_run_that_exists_is_refused(trained_runs: dict[str, Path]) -> None:
         (["export", "RUN"], "cpu-float32' exists. Give --overwrite"),
         (["export", "RUN", "--target", "tpu"], "target='tpu' is unknown. Use one of ['cpu']"),
         (["export", "RUN", "--scheme", "int4"], "scheme='int4' does not run on target 'cpu'"),
-        (["export", "RUN", "--lowering", "fused"], "lowering='fused' does not run"),
+        (["export", "RUN", "--lowering", "rolled"], "lowering='rolled' does not run"),
         (["export", "RUN", "--variant", "x"], "variant='x' is not in"),
         (["export", "RUN", "--as", "../x"], "name='../x' must be 1 to 100 of"),
         (["export", "RUN/none"], "none' does not exist, so it is no finished run"),

@@ -33,7 +33,7 @@ def test_every_recipe_key_has_a_comment_and_numbers_have_limits(name):
         ("zzz=1", "Known keys: data.sequence_length"),
         ("train.epochs", "is not KEY=VALUE"),
         ("train.epochs=x", "train.epochs='x' must be a whole number, like 0"),
-        ("model.dropout=x", "model.dropout='x' must be a number"),
+        ("model.dropout=x", "model.dropout='x' must be a number, like 0.5, or auto"),
         ("train.tensorboard=1", "must be true or false"),
         ("tokenizer.lowercase=1", "must be one of auto, false, true"),
         ("model.dropout=2", "model.dropout=2.0 lies outside 0 to 0.95"),
@@ -44,6 +44,18 @@ def test_every_recipe_key_has_a_comment_and_numbers_have_limits(name):
 def test_override_is_refused(override, message):
     with pytest.raises(ValueError, match=message):
         load_recipe("lstm", overrides=[override])
+
+
+def test_number_may_be_auto_where_zero_means_none(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("[model]\ndropout = 0\n")
+    recipe = load_recipe("lstm", path=path, overrides=["train.subword_dropout=auto"])
+    assert recipe.model["dropout"] == 0.0
+    assert recipe.model["embedding_dropout"] == recipe.train["subword_dropout"] == "auto"
+    assert tomllib.loads(recipe.to_toml()) == recipe.sections()
+    path.write_text('[model]\ntoken_dropout = "auto"\n')
+    with pytest.raises(ValueError, match="token_dropout='auto' must be of type float"):
+        load_recipe("lstm", path=path)
 
 
 def test_unknown_model_is_refused():

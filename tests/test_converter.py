@@ -13,7 +13,13 @@ from tfpipe.export import converter
 from tfpipe.export.converter import REFUSAL_FILE, convert
 from tfpipe.export.target import ExportError
 
-JOB = {"run": "run", "variant": "base", "scheme": "int8", "lowering": "unrolled"}
+JOB = {
+    "run": "run",
+    "variant": "base",
+    "target": "cpu",
+    "scheme": "int8",
+    "lowering": "unrolled",
+}
 
 
 @pytest.fixture

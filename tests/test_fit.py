@@ -13,7 +13,7 @@ from tfpipe import fit
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from tfpipe.corpus import EncodedSplit
-from tfpipe.fit import Trainer
+from tfpipe.fit import Trainer, near_best
 from tfpipe.models import MODELS
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
@@ -197,7 +197,7 @@ def test_checkpoint_gives_back_what_it_was_given(tmp_path):
         ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"), 1.0
     )
     groups = {"model": [np.arange(3.0), np.int64(4)], "optimizer": []}
-    for state in (TrainingState(), TrainingState(1, 2, 3.5, 4, 5.5, 0.1, 1, [line])):
+    for state in (TrainingState(), TrainingState(1, 2, 3.5, 4, 5.5, 0.9, 1, [line])):
         save_checkpoint(tmp_path / "c.npz", groups, state)
         found, again = load_checkpoint(tmp_path / "c.npz", groups)
         assert again == state
@@ -242,9 +242,11 @@ def test_training_learns_and_measures_what_it_kept(make_trainer, multi_label):
     history = trainer.state.history
     losses = [entry["val_loss"] for entry in history]
     assert losses[-1] < losses[0]
-    assert trainer.state.best_epoch == 1 + int(np.argmin(losses))
+    best = history[trainer.state.best_epoch - 1]
+    assert multi_label or best["val_accuracy"] >= max(e["val_accuracy"] for e in history) - 0.1
     loss, figures = trainer.evaluate(trainer.validation)
-    assert loss == pytest.approx(min(losses), rel=1e-6)
+    assert loss == pytest.approx(best["val_loss"], rel=1e-6)
+    assert figures["accuracy"] == best["val_accuracy"]
     assert figures["accuracy"] > 0.9
     with trainer.run.history_csv.open() as file:
         lines = list(csv.DictReader(file))
@@ -252,13 +254,23 @@ def test_training_learns_and_measures_what_it_kept(make_trainer, multi_label):
     assert float(lines[-1]["learning_rate"]) == pytest.approx(0.0002, rel=0.05)
 
 
+def test_the_last_epoch_within_one_standard_error_is_near_best():
+    # 100 texts, 90 of them right: the error of that share is sqrt(0.9 * 0.1 / 100) = 0.03.
+    assert near_best(0.9, 0.9, 100) and near_best(0.871, 0.9, 100)
+    assert not near_best(0.869, 0.9, 100)
+    assert near_best(1.0, 1.0, 5) and not near_best(0.99, 1.0, 100)
+
+
 def test_early_stopping_gives_back_the_best_epoch(make_trainer, monkeypatch):
     trainer = make_trainer("train.epochs=20", "train.early_stopping_patience=2")
-    losses, seen = iter([3.0, 2.0, 2.5, 2.0, 1.0]), []
+    # Of 10 or more texts, 0.2 differs from 1; the loss is not asked.
+    measured, seen = iter([(3.0, 0.8), (3.5, 1.0), (2.0, 0.2), (1.0, 0.2), (1.0, 1.0)]), []
+    assert len(trainer.validation.lengths) >= 10
 
     def evaluate(_):
         seen.append(trainer.averaged.get_weights())
-        return next(losses), {"accuracy": 0.5}
+        loss, accuracy = next(measured)
+        return loss, {"accuracy": accuracy}
 
     monkeypatch.setattr(trainer, "evaluate", evaluate)
     trainer.fit(ignore)

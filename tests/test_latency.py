@@ -283,6 +283,7 @@ def test_end_to_end_is_the_sum_of_its_parts() -> None:
     assert len(result.end_to_end_ns) == 135
     assert set(result.tokenize_ns) == {3000}
     assert set(result.decode_ns) == {20}
+    assert set(result.end_to_end_invoke_ns) == {500}
     assert set(result.end_to_end_ns) == {3000 + 1_000_000 + 500 + 70 + 20}
     assert seen == [texts[i % 9] for i in range(150)]
 
@@ -295,7 +296,23 @@ def test_no_contestant_and_no_input_are_refused() -> None:
 
 
 def test_timer_overhead_is_what_the_clock_takes() -> None:
-    assert latency.measure_timer_overhead(Clock(read_ns=37)) == 37
+    timer = latency.read_timer(Clock(read_ns=37))
+    assert timer["timer_overhead_ns"] == 37
+    assert timer["timer"]["monotonic"] is True
+    assert 0 < timer["timer"]["resolution_ns"] <= 1000
+
+
+def test_measurement_does_not_look_at_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set while measuring, as NTP does, changes nothing."""
+    for name in ("time", "time_ns"):
+        monkeypatch.setattr(f"time.{name}", lambda: pytest.fail("the time of day was read"))
+    clock, log = Clock(), []
+    (result,) = measure([contestant(Model(clock, lambda _: 500, log, "a"))], PROFILE, clock)
+    assert set(result.latencies_ns) == {500}
+
+
+def test_clock_that_runs_backwards_is_invalid() -> None:
+    assert judged([100] * 200 + [-5]) == ("invalid", ["the clock ran backwards while measuring"])
 
 
 def test_profiles_are_those_of_the_documents() -> None:

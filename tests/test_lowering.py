@@ -7,7 +7,7 @@ import tf_keras as keras
 
 from tfpipe.export.lowering import inference_form
 from tfpipe.export.recurrence import RECURRENCES
-from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError, choose_lowering
+from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError, possible_lowerings
 from tfpipe.models import MODELS
 
 LENGTH, VOCABULARY_SIZE = 12, 40
@@ -74,19 +74,21 @@ def test_unknown_layer_is_named():
 
 
 @pytest.mark.parametrize(
-    ("model", "lowering", "sequence_length", "expected"),
+    ("model", "scheme", "lowering", "sequence_length", "expected"),
     [
-        ("lstm", "auto", 256, "unrolled"),
-        ("lstm", "auto", 257, "loop"),
-        ("bilstm", "loop", 8, "loop"),
-        ("transformer", "auto", 4096, "static"),
+        ("lstm", "float32", "auto", 256, ("unrolled", "fused")),
+        ("lstm", "float32", "auto", 257, ("fused", "loop")),
+        ("lstm", "int8", "auto", 257, ("fused",)),
+        ("bilstm", "float32", "loop", 8, ("loop",)),
+        ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
+        ("transformer", "float32", "auto", 4096, ("static",)),
     ],
 )
-def test_lowering_is_chosen(model, lowering, sequence_length, expected):
-    chosen = choose_lowering(
-        model, target="cpu", scheme="float32", lowering=lowering, sequence_length=sequence_length
+def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expected):
+    possible = possible_lowerings(
+        model, target="cpu", scheme=scheme, lowering=lowering, sequence_length=sequence_length
     )
-    assert chosen == expected
+    assert possible == expected
 
 
 @pytest.mark.parametrize(
@@ -94,16 +96,18 @@ def test_lowering_is_chosen(model, lowering, sequence_length, expected):
     [
         ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu'\]"),
         ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
-        ({"lowering": "fused"}, "lowering='fused' does not run on target 'cpu'"),
-        ({"lowering": "loop", "scheme": "int8"}, "scheme=int8 with lowering=loop .* dynamic_int8"),
-        ({"sequence_length": 257, "scheme": "int8"}, "sequence_length=257.* at most 256"),
-        ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering loop"),
+        ({"lowering": "rolled"}, "lowering='rolled' does not run on target 'cpu'"),
+        (
+            {"lowering": "loop", "scheme": "int8"},
+            "scheme=int8 with lowering=loop .* dynamic_int8, or --lowering auto",
+        ),
+        ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering auto"),
     ],
 )
 def test_request_is_refused(request_, message):
     usual = {"target": "cpu", "scheme": "float32", "lowering": "auto", "sequence_length": 64}
     with pytest.raises(ExportError, match=message):
-        choose_lowering("lstm", **{**usual, **request_})
+        possible_lowerings("lstm", **{**usual, **request_})
 
 
 def test_targets_take_only_known_lowerings():

@@ -4,7 +4,7 @@ import pytest
 
 from tfpipe.config import load_recipe
 from tfpipe.data import open_dataset
-from tfpipe.plan import choose_epochs, make_plan, sample
+from tfpipe.plan import choose_dropout, choose_epochs, make_plan, sample
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,9 @@ def test_every_open_value_is_chosen_with_its_reason(dataset):
         "tokenizer.vocabulary_size",
         "data.sequence_length",
         "train.epochs",
+        "model.dropout",
+        "model.embedding_dropout",
+        "train.subword_dropout",
     ]
     for choice in plan.choices:
         assert plan.recipe.get(choice["key"]) == choice["value"]
@@ -48,6 +51,9 @@ def test_nothing_is_chosen_where_the_recipe_says_it(dataset):
             "tokenizer.vocabulary_size=10",
             "data.sequence_length=5",
             "train.epochs=2",
+            "model.dropout=0",
+            "model.embedding_dropout=0.1",
+            "train.subword_dropout=0",
         ],
     )
     plan = make_plan(dataset, asked)
@@ -105,10 +111,28 @@ def test_same_data_and_seed_give_the_same_plan(dataset):
 def test_epochs_come_from_the_number_of_updates(num_examples, batch_size, epochs, monkeypatch):
     monkeypatch.setattr("tfpipe.plan.TARGET_UPDATES", 4000)
     monkeypatch.setattr("tfpipe.plan.MAX_EPOCHS", 40)
-    value, reason = choose_epochs(num_examples, batch_size)
+    value, reason = choose_epochs(num_examples, batch_size, sequence_length=8)
     assert value == epochs
     updates = -(-num_examples // batch_size) * epochs
     assert reason.startswith(f"{epochs} passes are {updates:,} updates of {batch_size} texts")
+
+
+def test_long_texts_get_fewer_epochs_but_one():
+    # 10,000 texts of 200 tokens are 2 million positions a pass; 16 million is the limit.
+    epochs, reason = choose_epochs(10_000, 32, sequence_length=200)
+    assert epochs == 8
+    assert "more would read over 16,000,000 tokens of 200 a text" in reason
+    assert choose_epochs(10_000, 32, sequence_length=100)[0] == 13  # 4,000 updates of 313
+    assert choose_epochs(100_000, 32, sequence_length=4096)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "rate"), [(1, 0.4), (5_000, 0.4), (10_000, 0.2), (2_000_000, 0.001)]
+)
+def test_dropout_falls_with_the_rows(num_examples, rate):
+    value, reason = choose_dropout(0.4, num_examples)
+    assert value == rate
+    assert reason.endswith(f"here are {num_examples:,}")
 
 
 def test_sample_is_seeded_and_in_row_order(dataset, monkeypatch):

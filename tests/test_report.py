@@ -244,6 +244,30 @@ def bench_result(name: str, median_ns: int, num_runs: int = 400, **changes: Any)
     }
 
 
+def profiled_op(kernel: str, where: str, count: int, mean_ns: float) -> dict[str, Any]:
+    found = {"op": kernel.split(" (")[0], "kernel": kernel, "where": where, "count": count}
+    return {**found, "mean_ns": mean_ns}
+
+
+PARTS: dict[str, Any] = {
+    "end_to_end_shares": {"tokenize": 0.25, "invoke": 0.7, "decode": 0.04, "copy": 0.01},
+    "op_profile": {
+        "method": "runtime",
+        "num_runs": 500,
+        "short_ops": 402,
+        "nodes": {"total": 508, "delegated": 501, "partitions": 3},
+        "ops": [
+            profiled_op("Fully Connected (NC, F32) GEMM", "delegate", 41, 60_000.0),
+            profiled_op("GATHER", "interpreter", 1, 30_000.0),
+            profiled_op("<Multiply> (ND)", "delegate", 121, 9_000.0),
+            profiled_op("TanH (NC)", "delegate", 80, 600.0),
+            profiled_op("Sigmoid (NC)", "delegate", 119, 400.0),
+            profiled_op("Add (ND)", "delegate", 78, 0.0),
+        ],
+    },
+}
+
+
 def write_bench(run: Path, file: str, created: str, results: list[dict[str, Any]]) -> None:
     settings = {"profile": "quick", "block": 50, "dropped_per_block": 5, "seed": 1}
     value = {"created": created, "settings": settings, "results": results}
@@ -276,7 +300,7 @@ def make_run(run: Path, labels: list[str] | None = None, *, multi_label: bool = 
         "local-20261120T110000Z.json",
         "2026-11-20T11:00:00Z",
         [
-            bench_result("lstm-float32", 212_000, 2000),
+            bench_result("lstm-float32", 212_000, 2000, **PARTS),
             bench_result("lstm-unrolled-dynamic", 80_000),
             bench_result("lstm-int8", 1_052_000),
         ],
@@ -549,6 +573,64 @@ def test_plots_are_there(runs: list[Path]) -> None:
         "TF-IDF + logistic regression 89.9 %",
     ):
         assert title in text
+
+
+def test_parts_of_the_time_are_drawn_and_listed(runs: list[Path]) -> None:
+    page = page_of(runs[0])
+    text = " ".join(page.text)
+    for told in (
+        "Where the time goes",
+        "lstm-float32 on AMD EPYC 7B13 (native), ai-edge-litert 2.3.0, delegate cpu, 1 thread",
+        "From text to label: tokenize 25.0 %, invoke 70.0 %, decode 4.0 %, copy 1.0 %.",
+        "The call: delegate 70.0 %, interpreter 30.0 %.",
+        # What runs it first, so that a kind lies below its runner; two slivers of 0.6 and 0.4 %.
+        "Its ops: Fully Connected 60.0 %, <Multiply> 9.0 %, other 1.0 %, GATHER 30.0 %.",
+        "Told too short: 402 ops under 1 µs each",
+        "The delegate took 501 of 508 nodes, in 3 pieces.",
+        "Ops of lstm-float32",
+    ):
+        assert told in text
+    source = (runs[0] / "report.html").read_text(encoding="utf-8")
+    bars = re.findall(r'<rect x="([\d.]+)" y="18" width="([\d.]+)" height="30"', source)
+    assert [float(x) for x, _ in bars] == [0, 110, 418, 435.6]
+    assert sum(float(width) for _, width in bars) == pytest.approx(440, abs=0.1)
+    # The run without results has no such section.
+    assert "Where the time goes" not in (runs[3] / "report.html").read_text(encoding="utf-8")
+
+
+def test_parts_are_null_where_nobody_measured_them(report: dict[str, Any]) -> None:
+    (result,) = [
+        entry
+        for entry in artifact_of(report, "lstm-unrolled-dynamic")["latency"]
+        if entry["device_kind"] == "native"
+    ]
+    assert result["end_to_end_shares"] is None and result["op_profile"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"end_to_end_shares": {"tokenize": "x"}}, r"end_to_end_shares: tokenize='x' is not a num"),
+        ({"op_profile": {"ops": [3]}}, r"op_profile: ops=\[3\] is not a list of objects"),
+        ({"op_profile": {"ops": [{"op": 1}]}}, r"op_profile: ops\[0\]: op=1 is not a text"),
+    ],
+)
+def test_damaged_parts_are_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    write_bench(run, "x.json", "2026-11-21T00:00:00Z", [bench_result("a", 1000, **changes)])
+    with pytest.raises(ValueError, match=rf"x\.json: results\[0\]: {message}"):
+        write_report(run)
+
+
+def test_paced_result_is_not_put_in_place_of_a_busy_one(tmp_path: Path) -> None:
+    """The same call takes longer on a core that has slept: another setting, another table."""
+    run = make_run(tmp_path / "run")
+    paced = bench_result("lstm-float32", 600_000, profile="paced")
+    write_bench(run, "later.json", "2026-11-21T00:00:00Z", [paced])
+    report = write_report(run)
+    found = artifact_of(report, "lstm-float32")["latency"]
+    assert sorted(entry["profile"] for entry in found) == ["paced", "quick"]
+    assert "1 thread, paced" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_foreign_text_is_escaped(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_run_holds_what_was_trained(trained_runs, colours):
     assert [choice["key"] for choice in content["choices"]] == [
         "tokenizer.lowercase",
         "tokenizer.vocabulary_size",
+        "train.subword_dropout",
     ]
     tokens = read_vocabulary(run / "vocabulary.txt")
     assert len(tokens) == content["recipe"]["tokenizer"]["vocabulary_size"]

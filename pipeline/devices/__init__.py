@@ -49,7 +49,7 @@ class Device(Protocol):
 
 # What stands in a device's name before the first ":" → what makes the device from its address.
 DEVICES: dict[str, Callable[[Address], Device]] = {
-    "local": lambda address: LocalDevice(address.name),
+    "local": lambda address: LocalDevice(address.name, address.runtime),
     "adb": lambda address: RemoteDevice(address, adb_command(address), explain_adb, ADB_FOLDER),
     "ssh": lambda address: RemoteDevice(address, ssh_command(address), explain_ssh, _SSH_FOLDER),
 }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
 
+from tfpipe.devices.environment import Runtime, parse_runtime
+
 # Nothing that a shell or a client's option parser could take for something else.
 _HOST = re.compile(r"(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?([A-Za-z0-9][A-Za-z0-9._-]*)(?::([0-9]+))?")
 _HOST6 = re.compile(r"(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?\[([0-9A-Fa-f:]+)\](?::([0-9]+))?")
@@ -32,6 +34,7 @@ class Address:
         python: Path of the device's Python, or a name on its path.
         folder: Where files are kept on the device; "" for the usual place.
         ssh_config: A configuration file for the ssh client, or "" for the user's own.
+        runtime: On this machine, another runtime than that of this Python; None for that.
     """
 
     name: str
@@ -43,12 +46,14 @@ class Address:
     python: str = "python3"
     folder: str = ""
     ssh_config: str = ""
+    runtime: Runtime | None = None
 
 
 def parse_address(text: str) -> Address:
     """Returns what `local`, `ssh://[user@]host[:port]`, `adb[:serial]` or a configured name means.
 
-    `?python=PATH` and `&folder=PATH` may follow: settings that win over the configured ones.
+    `?python=PATH` and `&folder=PATH` may follow: settings that win over the configured ones; after
+    `local` also `?runtime=NAME==VERSION`.
 
     Raises:
         ValueError: A part has characters that it may not have.
@@ -56,7 +61,16 @@ def parse_address(text: str) -> Address:
     """
     name, _, query = text.partition("?")
     settings = dict(part.partition("=")[::2] for part in query.split("&")) if query else {}
-    return _with_settings(_find(name), settings, {"python", "folder"}, f"device={text!r}")
+    runtime = settings.pop("runtime", None)
+    address = _with_settings(_find(name), settings, {"python", "folder"}, f"device={text!r}")
+    if runtime is None:
+        return address
+    if address.kind != "local":
+        raise ValueError(
+            f"device={text!r} has a runtime, which only local can choose: a device has the one "
+            "that is installed there. Leave it out, or name another Python of the device."
+        )
+    return replace(address, runtime=parse_runtime(runtime))
 
 
 def configured_names() -> list[str]:
@@ -163,12 +177,15 @@ def _read_configuration() -> dict[str, dict[str, str]]:
     return devices if isinstance(devices, dict) else {}
 
 
-def expand_names(names: Sequence[str], *, python: str | None = None) -> list[str]:
+def expand_names(
+    names: Sequence[str], *, python: str | None = None, runtime: str | None = None
+) -> list[str]:
     """Returns the names with "all" replaced by the configured ones, each once, in order.
 
     Args:
         names: As the user gave them.
         python: A setting that is added to those that are not this machine.
+        runtime: A setting that is added to this machine.
 
     Raises:
         ValueError: There are none, or the configuration file is damaged.
@@ -186,4 +203,6 @@ def expand_names(names: Sequence[str], *, python: str | None = None) -> list[str
             name if name == "local" else f"{name}{'&' if '?' in name else '?'}python={python}"
             for name in expanded
         ]
+    if runtime is not None:
+        expanded = [f"{name}?runtime={runtime}" if name == "local" else name for name in expanded]
     return list(dict.fromkeys(expanded))

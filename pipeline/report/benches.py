@@ -9,8 +9,11 @@ from typing import Any
 
 from device_runner.percentiles import PERCENTS, smallest_sample_count
 from tfpipe.report.read import Node, read_json
+from tfpipe.report.read_parts import read_parts
 
 DEVICE_KINDS = ("native", "emulated", "software-gpu")
+# Profiles under which the same call takes another time: a hot device, one that sleeps in between.
+LOADS = ("sustained", "paced")
 VALIDITIES = ("valid", "degraded", "invalid")
 
 # Enough for a distribution drawn a few hundred pixels wide.
@@ -45,7 +48,8 @@ class Bench:
 def read_bench(folder: Path) -> Bench:
     """Reads every results file; the newest wins where file, device and setting are the same.
 
-    The setting is runtime, delegate and number of threads: numbers compare only where it is equal.
+    The setting is runtime, delegate, number of threads, and whether the device was kept busy or
+    asked now and then: numbers compare only where it is equal.
 
     Raises:
         ValueError: A file is damaged; the message names it.
@@ -66,7 +70,8 @@ def read_bench(folder: Path) -> Bench:
         age = (_moment(node, "created"), path.name)
         for entry in results:
             result = _result(entry, path.name, node.text("created"))
-            key = (entry.text("model_sha256"), *(result[name] for name in _SETTING))
+            load = result["profile"] if result["profile"] in LOADS else None
+            key = (entry.text("model_sha256"), load, *(result[name] for name in _SETTING))
             if key not in newest or newest[key][0] <= age:
                 newest[key] = (age, result)
     grouped: dict[str, list[dict[str, Any]]] = {}
@@ -114,6 +119,7 @@ def _result(entry: Node, file: str, created: str | None) -> dict[str, Any]:
         "num_runs": len(samples) if num_runs is None and samples else num_runs,
         **_percentiles(entry, len(samples) if num_runs is None else num_runs),
         **{key: entry.number(key) for key in _DURATIONS},
+        **read_parts(entry),
         "validity": validity,
         "validity_reasons": entry.texts("validity_reasons"),
         "samples_ns": _thin(samples),

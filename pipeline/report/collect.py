@@ -15,8 +15,8 @@ Keys (None means unknown; nothing unknown is ever 0):
   model_sha256, model_size_bytes, zip_size_bytes, verdict {status, reasons}, accuracy {metric,
   artifact, interval_95, keras, agreement, …, num_examples} or null, check {ok, ops,
   bytes_by_dtype, findings} or null, latency [{device, device_kind, runtime, …, p50_ns, p90_ns,
-  p99_ns, num_runs, …, validity, validity_reasons, samples_ns (at most 101, sorted), file,
-  created}], latency_withheld}]
+  p99_ns, num_runs, …, end_to_end_shares, op_profile (null if not measured), validity,
+  validity_reasons, samples_ns (at most 101, sorted), file, created}], latency_withheld}]
 - `benchmarks`: [{file, created, settings, failures, fingerprint}] of the results shown
 - `notes`: what is missing or was left out
 """

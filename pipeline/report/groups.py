@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfpipe.report.benches import DEVICE_KINDS
+from tfpipe.report.benches import DEVICE_KINDS, LOADS
 from tfpipe.report.verdict import Artifact, Result
 
 _KIND_TEXTS = {
@@ -71,12 +71,13 @@ def device_name(result: Result) -> str:
 
 
 def setting_text(result: Result) -> str:
-    """Returns runtime, delegate and threads of a result as one phrase."""
+    """Returns runtime, delegate and threads of a result, and its load, as one phrase."""
     runtime = " ".join(filter(None, (result["runtime"], result["runtime_version"])))
     threads = result["num_threads"]
     parts = [
         runtime or "unknown runtime",
         f"delegate {result['delegate'] or 'unknown'}",
         "unknown threads" if threads is None else f"{threads} thread{'s' * (threads != 1)}",
+        *(load for load in LOADS if result["profile"] == load),
     ]
     return ", ".join(parts)

@@ -14,6 +14,7 @@ from tfpipe.report.markup import Html, join, tag
 from tfpipe.report.results import result_tables
 from tfpipe.report.style import STYLE
 from tfpipe.report.table import Table
+from tfpipe.report.time_parts import op_tables, time_parts
 from tfpipe.report.tradeoff import accuracy_latency_plot
 from tfpipe.report.units import keep_units
 from tfpipe.report.verdict import sentence
@@ -43,6 +44,7 @@ def render_page(report: dict[str, Any]) -> str:
         _results(report),
         _section("Model and baselines", html_table(facts.score_table(report))),
         _plots(report),
+        _time_parts(report),
         _verification(report),
         _training(report),
         _confusion(report),
@@ -100,6 +102,14 @@ def _plots(report: dict[str, Any]) -> Html:
     size = plots.size_plot(report)
     drawn += [[size]] if size is not None else []
     return _section("Plots", *(tag("div", *group, class_="plots") for group in drawn if group))
+
+
+def _time_parts(report: dict[str, Any]) -> Html:
+    drawn = time_parts(report)
+    parts = [tag("div", *drawn, class_="plots")] if drawn else []
+    for table in op_tables(report):
+        parts += [tag("h3", table.title), _foldable(table)]
+    return _section("Where the time goes", *parts)
 
 
 def _verification(report: dict[str, Any]) -> Html:

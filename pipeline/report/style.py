@@ -3,10 +3,12 @@
 STYLE = """
 :root{color-scheme:light dark;--page:#fff;--card:#f6f8fa;--text:#1b1f24;--muted:#57606a;
 --line:#d0d7de;--accent:#0a5cad;--second:#a84300;--good:#1a6b33;--bad:#b42318;--warn:#7d5200;
---heat:96 165 250}
+--heat:96 165 250;
+--tone0:#cfe3fb;--tone1:#fde0c5;--tone2:#d3efd9;--tone3:#f3d6ec;--tone4:#fbedb5;--tone5:#dcdff8}
 @media (prefers-color-scheme:dark){:root{--page:#12161b;--card:#1a2027;--text:#e6e9ed;
 --muted:#a3adb8;--line:#39424d;--accent:#6cb2ff;--second:#ffb066;--good:#6fd08c;--bad:#ff9a90;
---warn:#f0c060;--heat:32 88 168}}
+--warn:#f0c060;--heat:32 88 168;
+--tone0:#16406e;--tone1:#6b3a12;--tone2:#1d5230;--tone3:#5b2a53;--tone4:#5a4a0c;--tone5:#363b78}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:80rem;background:var(--page);
@@ -75,6 +77,10 @@ svg .halo{paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin
 .dot.line0{fill:var(--accent)}
 .dot.line1{fill:var(--second)}
 .bar{fill:var(--accent)}
+.segment{stroke:var(--page);stroke-width:1.5}
+.tone0{fill:var(--tone0)}.tone1{fill:var(--tone1)}.tone2{fill:var(--tone2)}
+.tone3{fill:var(--tone3)}.tone4{fill:var(--tone4)}.tone5{fill:var(--tone5)}
+.funnel{fill:var(--tone0);opacity:.45}
 .bar.zipped{fill:var(--second)}
 .confusion td{text-align:right;white-space:nowrap;border:1px solid var(--line);min-width:3.4rem;
 background:rgb(var(--heat)/var(--share,0))}
@@ -114,7 +120,8 @@ font-weight:400}
 @media print{
 @page{size:landscape;margin:12mm}
 :root{color-scheme:light;--page:#fff;--card:#fff;--text:#000;--muted:#444;--line:#bbb;
---accent:#0a5cad;--second:#a84300;--good:#1a6b33;--bad:#b42318;--warn:#7d5200;--heat:96 165 250}
+--accent:#0a5cad;--second:#a84300;--good:#1a6b33;--bad:#b42318;--warn:#7d5200;--heat:96 165 250;
+--tone0:#cfe3fb;--tone1:#fde0c5;--tone2:#d3efd9;--tone3:#f3d6ec;--tone4:#fbedb5;--tone5:#dcdff8}
 body{max-width:none;padding:0;font-size:11pt}
 table{font-size:8pt}
 .wide th,.wide td{padding:.3rem .2rem}
@@ -124,7 +131,7 @@ caption span{max-width:none}
 .scroll{overflow:visible}
 tr,.best li{break-inside:avoid}
 h2,h3,figcaption{break-after:avoid}
-.confusion td,.bar,.point{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.confusion td,.bar,.point,.segment{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 details::details-content{content-visibility:visible;block-size:auto;display:block}
 }
 """

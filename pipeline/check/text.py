@@ -1,0 +1,59 @@
+"""A check's result → a text for people."""
+
+from __future__ import annotations
+
+from textwrap import indent, wrap
+from typing import Any
+
+WIDTH = 96
+MARKS = {"error": "ERROR", "warning": "warning", "info": "note"}
+
+
+def format_check(result: dict[str, Any]) -> str:
+    """Returns verdict, findings, sizes and coverage as paragraphs of at most 96 columns."""
+    verdict = "loads and runs whole" if result["ok"] else "does NOT load and run whole"
+    parts = [f"{verdict} on {result['target']} with {result['runtime']}"]
+    parts += [format_finding(entry) for entry in result["findings"]]
+    return "\n\n".join([*parts, format_facts(result), format_coverage(result["coverage"])])
+
+
+def format_finding(entry: dict[str, str]) -> str:
+    """Returns one finding: what, then what cures it."""
+    head = "\n".join(wrap(f"{MARKS[entry['severity']]} {entry['code']}: {entry['message']}", WIDTH))
+    return head + "\n" + indent("\n".join(wrap(entry["fix"], WIDTH - 4)), "    ")
+
+
+def format_facts(result: dict[str, Any]) -> str:
+    """Returns the file's size, memory, work and oldest runtimes, one line each."""
+    runtimes = [f"{name} {first or 'none'}" for name, first in result["min_runtimes"].items()]
+    work = [f"{name} {count:,}" for name, count in result["multiply_adds"].items()]
+    loops = ", a loop's body counted once" if result["loops"] else ""
+    facts = {
+        "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} zipped",
+        "constants": join(f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()),
+        "activations": f"about {result['arena_bytes']:,} bytes at the peak",
+        "multiply-adds": (join(work) or "none") + loops,
+        "ops": join(f"{name} {count}" for name, count in result["ops"].items()),
+        "oldest runtimes": join(runtimes),
+    }
+    return "\n".join(
+        "\n".join(wrap(f"{name:<16}{text}", WIDTH, subsequent_indent=" " * 16))
+        for name, text in facts.items()
+    )
+
+
+def format_coverage(coverage: dict[str, Any]) -> str:
+    """Returns for each target how many ops run there, and the reasons of the others."""
+    lines = []
+    for target, entry in coverage.items():
+        total = entry["runs"] + sum(row["count"] for row in entry["refused"])
+        lines.append(f"{target:<16}{entry['runs']} of {total} ops ({entry['basis']})")
+        lines += [
+            f"{'':<16}  {row['op']} × {row['count']}: {row['reason']}" for row in entry["refused"]
+        ]
+    return "\n".join(lines)
+
+
+def join(parts: Any) -> str:
+    """Returns parts as a list in a line."""
+    return ", ".join(parts)
