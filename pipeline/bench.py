@@ -15,7 +15,7 @@ from device_runner.profiles import Profile, as_profile, longest_ns, profile_opti
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench_ops import profile_ops
 from tfpipe.bench_table import format_bench as format_bench
-from tfpipe.devices import Device, RunnerDiedError, open_device
+from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.run_folder import RunFolder
 from tfpipe.verb import make_callable
 from tfpipe.verified import require_verified
@@ -58,7 +58,7 @@ def bench(
 
     Args:
         paths: Artifact folders and bare .tflite files.
-        device: "local".
+        device: See `tfpipe.devices.open_device`.
         profile: How to measure: a key of `device_runner.profiles.PROFILES`, or what
             `choose_profile` there returns.
         num_threads: CPU threads of every interpreter.
@@ -102,7 +102,7 @@ def bench(
         "settings": {
             "artifacts": [str(path) for path in paths],
             "texts": [subject.texts or None for subject in subjects],
-            **_settings(device, profile, num_threads),
+            **_settings(target.name, profile, num_threads),
         },
         "failures": failures,
         "results": [_complete(found, target, memory[Path(found["artifact"])]) for found in results],
@@ -161,7 +161,7 @@ def _measure_memory(
             ["memory", *options, "--", str(subject.path)], time_limit_s=_START_S + 60
         )
         return found
-    except RunnerDiedError as error:
+    except (DeviceLostError, RunnerDiedError) as error:
         failures.append({"artifact": str(subject.path), "error": f"{subject.path}: {error}"})
         return {}
 
@@ -173,12 +173,12 @@ def _measure(
     failures: list[dict[str, str]],
     longest_s: float,
 ) -> list[dict[str, Any]]:
-    """Measures all in one process; if that dies, each in its own."""
+    """Measures all in one process; if that dies or the device is lost, each in its own."""
     if not subjects:
         return []
     try:
         return bench_together(device, subjects, options, longest_s)
-    except RunnerDiedError as error:
+    except (DeviceLostError, RunnerDiedError) as error:
         if len(subjects) == 1:
             path = subjects[0].path
             failures.append({"artifact": str(path), "error": f"{path}: {error}"})
@@ -186,7 +186,7 @@ def _measure(
     results = []
     for subject in subjects:
         for result in _measure(device, [subject], options, failures, longest_s):
-            reason = "measured alone, not interleaved: the process that measured all died"
+            reason = "measured alone, not interleaved: what measured all died or was lost"
             if result["validity"] == "valid":
                 result["validity"] = "degraded"
             result["validity_reasons"].append(reason)

@@ -84,7 +84,7 @@ def test_unknown_setting_is_refused() -> None:
 
 
 def test_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"device='kitchen' is unknown. Use local, ssh://.*none"):
+    with pytest.raises(ValueError, match=r"device='kitchen' is unknown. .*ssh://.*there: none"):
         open_device("kitchen")
 
 

@@ -19,7 +19,7 @@ from device_runner.artifact import read_artifact
 from tfpipe import bench as bench_module
 from tfpipe import devices
 from tfpipe.bench_progress import BenchProgress
-from tfpipe.devices import RunnerDiedError, open_device
+from tfpipe.devices import DeviceLostError, RunnerDiedError, open_device
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.runner import run_process
 
@@ -216,6 +216,26 @@ def test_crash_of_all_together_measures_each_alone_and_says_so(
     assert "measured alone, not interleaved" in record["results"][0]["validity_reasons"][0]
 
 
+def test_device_lost_half_way_keeps_what_was_measured_and_says_what_is_missing(
+    fake: FakeDevice, exported: Path, make_artifact: Callable[..., Path], monkeypatch: Any
+) -> None:
+    """The connection is cut in the common measurement, comes back for one, and is gone for two."""
+    two, answer = verified(make_artifact("run/exports/two")), fake.run
+
+    def run(arguments: Sequence[str], *, time_limit_s: float) -> Any:
+        if arguments[0] == "bench" and str(two) in arguments:
+            raise DeviceLostError("fake: no connection, or it was cut.")
+        return answer(arguments, time_limit_s=time_limit_s)
+
+    monkeypatch.setattr(fake, "run", run)
+    record = bench([exported, two], device="fake")
+    (result,) = record["results"]
+    assert (result["artifact"], result["validity"]) == (str(exported), "degraded")
+    assert "or was lost" in result["validity_reasons"][0]
+    (failure,) = record["failures"]
+    assert failure["artifact"] == str(two) and "or it was cut" in failure["error"]
+
+
 def test_nothing_measured_is_an_error(
     fake: FakeDevice, make_artifact: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -243,7 +263,9 @@ def test_crash_in_the_measurement_alone_is_an_error(
 def test_unknown_settings_are_refused_with_the_known_ones(exported: Path) -> None:
     with pytest.raises(ValueError, match=r"profile='fast' is unknown. Use one of: quick, mlperf"):
         bench([exported], profile="fast")
-    with pytest.raises(ValueError, match=r"device='toaster:1' is unknown. Use one of: local"):
+    with pytest.raises(
+        ValueError, match=r"device='toaster:1' is unknown. Use one of: adb, local, ssh"
+    ):
         bench([exported], device="toaster:1")
     with pytest.raises(ValueError, match=r"device='local:2' names no other machine. Use 'local'"):
         bench([exported], device="local:2")
@@ -321,7 +343,9 @@ def test_runner_cannot_be_replaced_from_the_present_folder(
 
 
 def test_every_device_keeps_the_protocol() -> None:
-    for name in devices.DEVICES:
+    examples = {"ssh": "ssh://board"}
+    for kind in devices.DEVICES:
+        name = examples.get(kind, kind)
         device = open_device(name)
         assert device.name == name and device.kind in ("native", "emulated", "software-gpu")
 

@@ -6,7 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tfpipe.devices.adb import ADB_FOLDER, adb_command, explain_adb
-from tfpipe.devices.address import Address, parse_address
+from tfpipe.devices.address import (
+    Address,
+    configuration_file,
+    configured_names,
+    parse_address,
+)
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.remote import RemoteDevice
 from tfpipe.devices.runner import RunnerDiedError as RunnerDiedError
@@ -62,5 +67,10 @@ def open_device(name: str) -> Device:
     """
     address = parse_address(name)
     if address.kind not in DEVICES:
-        raise ValueError(f"device={name!r} is unknown. Use one of: {', '.join(sorted(DEVICES))}.")
+        kinds = ", ".join(sorted(DEVICES))
+        names = ", ".join(configured_names()) or "none"
+        raise ValueError(
+            f"device={name!r} is unknown. Use one of: {kinds}, such as ssh://user@host "
+            f"or adb:SERIAL, or a name from {configuration_file()} (there: {names})."
+        )
     return DEVICES[address.kind](address)

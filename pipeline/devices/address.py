@@ -56,7 +56,7 @@ def parse_address(text: str) -> Address:
     `local` also `?runtime=NAME==VERSION`.
 
     Raises:
-        ValueError: A part has characters that it may not have, or the name is unknown.
+        ValueError: A part has characters that it may not have.
         OSError: The configuration file cannot be read.
     """
     name, _, query = text.partition("?")
@@ -101,12 +101,6 @@ def _find(name: str) -> Address:
         settings = {key: value for key, value in table.items() if key != "address"}
         found = _with_settings(_parse(table["address"]), settings, _KEYS, where)
         return replace(found, name=name)
-    if _NAME.fullmatch(name) and name not in ("local", "adb", "browser"):
-        known = ", ".join(configured) or "none"
-        raise ValueError(
-            f"device={name!r} is unknown. Use local, ssh://user@host[:port], adb[:serial], or a "
-            f"name from {configuration_file()} (there: {known})."
-        )
     return _parse(name)
 
 

@@ -18,7 +18,7 @@ from tfpipe.devices.loader import loader_line
 from tfpipe.devices.runner_zip import runner_bytes, runner_sha256
 
 # Connecting, and starting Python on a slow board or under an emulator.
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 # How long not one byte may move while a file is sent.
 STALL_LIMIT_S = 30.0
 _GRACE_S = 5.0
