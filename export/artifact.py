@@ -24,11 +24,11 @@ from tfpipe.check import BUILTIN_NAMES, inspect_tflite
 from tfpipe.export.calibration import calibration_ids
 from tfpipe.export.converter import convert
 from tfpipe.export.golden import write_golden
-from tfpipe.export.staging import check_name, staging_folder
 from tfpipe.export.target import ExportError, choose_lowering
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import check_variant, load_tokenizer
+from tfpipe.staging import check_name, staging_folder
+from tfpipe.variant import is_quantized, load_tokenizer
 from tfpipe.versions import now, read_versions
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
@@ -77,7 +77,12 @@ def export_artifact(
     options = options or ExportOptions()
     folder = RunFolder(Path(run))
     content = folder.read()
-    check_variant(folder, options.variant)
+    if is_quantized(folder, options.variant) and options.scheme != "int8":
+        raise ExportError(
+            f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
+            f"scheme={options.scheme} would ship another function. Use --scheme int8, or another "
+            "--variant."
+        )
     length = content["recipe"]["data"]["sequence_length"]
     lowering = choose_lowering(
         content["model"],
@@ -125,7 +130,7 @@ def write_model(
         "scheme": options.scheme,
         "lowering": lowering,
     }
-    if options.scheme == "int8":
+    if options.scheme == "int8" and not is_quantized(folder, options.variant):
         length = content["recipe"]["data"]["sequence_length"]
         job["calibration"] = str(work / "calibration.npy")
         np.save(job["calibration"], calibration_ids(folder, load_tokenizer(folder), length))

@@ -19,12 +19,14 @@ from tfpipe.variant import load_model
 def main(job_path: Path) -> None:
     """Reads {"run", "variant", "scheme", "lowering", "calibration", "output"} and writes the file.
 
-    "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
+    "calibration", for int8 of a float variant alone, is a .npy file of int32
+    `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
     What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
     try:
-        function = build_function(job)
+        # The trace remembers the variables that it read: the model has to outlive it.
+        _model, function = build_function(job)
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)
@@ -38,20 +40,22 @@ def main(job_path: Path) -> None:
     Path(job["output"]).write_bytes(converter.convert())
 
 
-def build_function(job: dict[str, str]) -> Any:
-    """Returns the inference form of the job's variant.
+def build_function(job: dict[str, str]) -> tuple[Any, Any]:
+    """Returns the model of the job's variant and its inference form.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
     """
     folder = RunFolder(Path(job["run"]))
     content = folder.read()
-    return inference_form(
-        load_model(folder, job["variant"]),
+    model = load_model(folder, job["variant"])
+    function = inference_form(
+        model,
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
     )
+    return model, function
 
 
 def set_scheme(converter: Any, job: dict[str, str]) -> None:
@@ -63,7 +67,7 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if scheme == "int8":
+    if "calibration" in job:
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)

@@ -8,13 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
-from tfpipe.cli_output import (
-    Commands,
-    format_lines,
-    format_option,
-    format_training,
-    print_result,
-)
+from tfpipe.cli_output import Commands, format_lines, format_option, print_result
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
 RUN = click.Path(file_okay=False, path_type=Path)
@@ -63,6 +57,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
+    from tfpipe.cli_output import format_training
     from tfpipe.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow
 
@@ -83,6 +78,38 @@ def train(data: str, run: Path, **options: Any) -> None:
     for warning in result["data"]["warnings"]:
         click.echo(f"Warning: {warning}", err=True)
     print_result(result, options["output_format"], format_training)
+
+
+@cli.command()
+@click.argument("run", type=RUN)
+@click.option("--as", "name", required=True, help="Name of the variant.")
+@click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
+@click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
+@click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
+@click.option("--learning-rate", default=0.0, help="The highest; else 0.3 of the run's own.")
+@click.option("--data", type=FILE, help="The run's table, if it has moved.")
+@click.option("--test", type=FILE, help="The run's test file, if it has moved.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing variant.")
+@format_option
+def compress(run: Path, name: str, overwrite: bool, output_format: str, **options: Any) -> None:
+    """Train a compressed variant of a run; `tfpipe export --variant NAME` writes its file.
+
+    \b
+    Example:
+      tfpipe compress runs/topics --as qat --qat
+    """
+    from tfpipe.cli_output import format_compression
+    from tfpipe.progress import ProgressDisplay
+    from tfpipe.quiet import import_tensorflow
+
+    import_tensorflow()
+    from tfpipe.compress.options import CompressOptions
+    from tfpipe.compress.variant import compress
+
+    with ProgressDisplay() as progress:
+        chosen = CompressOptions(**options)
+        result = compress(run, name, chosen, overwrite=overwrite, progress=progress)
+    print_result(result, output_format, format_compression)
 
 
 @cli.command()
