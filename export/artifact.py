@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.golden import write_golden
-from tfpipe.export.staging import check_name, staging_folder
 from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import check_variant, load_tokenizer
+from tfpipe.staging import check_name, staging_folder
+from tfpipe.variant import is_quantized, load_tokenizer
 from tfpipe.versions import now, read_versions
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
@@ -85,7 +85,8 @@ def export_artifact(
     options = options or ExportOptions()
     folder = RunFolder(Path(run))
     content = folder.read()
-    check_variant(folder, options.variant)
+    if is_quantized(folder, options.variant):
+        options = check_quantized(options)
     length = content["recipe"]["data"]["sequence_length"]
     lowerings = possible_lowerings(
         content["model"],
@@ -144,7 +145,7 @@ def write_model(
         "scheme": options.scheme,
         "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
     }
-    if options.scheme == "int8":
+    if options.scheme == "int8" and not is_quantized(folder, options.variant):
         job["calibration"] = str(work / "calibration.npy")
         np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
     candidates: list[dict[str, Any]] = []
@@ -167,6 +168,22 @@ def write_model(
         "lowering": lowering,
         "candidates": candidates,
     }
+
+
+def check_quantized(options: ExportOptions) -> ExportOptions:
+    """Returns the options for a quantization-aware variant, whose rounding is that of one graph.
+
+    Raises:
+        ExportError: They ask for another graph.
+    """
+    asked = (options.target, options.scheme, options.lowering)
+    if asked[:2] != ("cpu", "int8") or asked[2] not in ("auto", "unrolled"):
+        raise ExportError(
+            f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
+            f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
+            "Use --target cpu --scheme int8, or another --variant."
+        )
+    return replace(options, lowering="unrolled")
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -26,12 +26,13 @@ def main(job_path: Path) -> None:
     """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering",
     for its "runtime" (NAME==VERSION, or None for the host's).
 
-    "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
+    "calibration", for int8 of a float variant alone, is a .npy file of int32
+    `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
     "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    function = build_or_refuse(job_path, job)
+    _model, function = build_or_refuse(job_path, job)
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
@@ -48,9 +49,9 @@ def main(job_path: Path) -> None:
 
 def build_or_refuse(
     job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> Any:
-    """Returns the inference form of the job's variant; where there is none, ends the process with
-    the reason in REFUSAL_FILE beside the job."""
+) -> tuple[Any, Any]:
+    """Returns the model of the job's variant and its inference form; where there is none, ends the
+    process with the reason in REFUSAL_FILE beside the job."""
     try:
         return build_function(job, layers)
     except ValueError as error:
@@ -60,21 +61,24 @@ def build_or_refuse(
 
 def build_function(
     job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> Any:
-    """Returns the inference form of the job's variant; `layers` as for `inference_form`.
+) -> tuple[Any, Any]:
+    """Returns the model of the job's variant and its inference form; `layers` as for
+    `inference_form`. The form's trace remembers the model's variables: the model has to outlive it.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
     """
     folder = RunFolder(Path(job["run"]))
     content = folder.read()
-    return inference_form(
-        load_model(folder, job["variant"]),
+    model = load_model(folder, job["variant"])
+    function = inference_form(
+        model,
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
         layers=layers,
     )
+    return model, function
 
 
 def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
@@ -97,7 +101,7 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if scheme == "int8":
+    if "calibration" in job:
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)

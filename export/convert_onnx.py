@@ -28,7 +28,7 @@ MIN_ONNXRUNTIME = "1.12"
 def main(job_path: Path) -> None:
     """Reads a job as `tfpipe.export.convert` does; writes the model and FACTS_FILE beside it."""
     job = json.loads(job_path.read_text("utf-8"))
-    concrete = build_or_refuse(job_path, job, ONNX_LAYERS)
+    _model, concrete = build_or_refuse(job_path, job, ONNX_LAYERS)
     token_ids = tf.TensorSpec(concrete.inputs[0].shape, tf.int32, name=INPUT_NAME)
     model, _ = tf2onnx.convert.from_function(
         tf.function(lambda token_ids: concrete(token_ids), autograph=False),

@@ -10,19 +10,11 @@ import click
 from tfpipe import __version__
 from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
+from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
-from tfpipe.cli_output import (
-    Commands,
-    format_lines,
-    format_option,
-    format_training,
-    print_result,
-)
+from tfpipe.cli_output import Commands, format_lines, format_option, print_result
+from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
-
-RUN = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,6 +58,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
+    from tfpipe.cli_output import format_training
     from tfpipe.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow
 
@@ -256,6 +249,7 @@ def recipe(model: str) -> None:
 
 cli.add_command(check)
 cli.add_command(compare)
+cli.add_command(compress)
 cli.add_command(deploy)
 cli.add_command(list_devices)
 cli.add_command(runner)

@@ -61,3 +61,17 @@ def format_training(result: dict[str, Any]) -> str:
             "epochs (best)": "{epochs_run} ({best_epoch})".format(**result["training"]),
         }
     )
+
+
+def format_compression(result: dict[str, Any]) -> str:
+    """Returns a variant's outcome beside that of the variant it was made of."""
+    figures = result["metrics"]
+    lines = {
+        f"{result['name']} (test, n={figures['test']['num_examples']:,})": (
+            f"{figures['test']['accuracy']:.4f}"
+        ),
+        f"{result['from']} (test)": f"{figures['from_test']['accuracy']:.4f}",
+    }
+    for entry in result["training"]:
+        lines[f"{entry['method']}, epochs (best)"] = f"{entry['epochs']} ({entry['best_epoch']})"
+    return format_lines(lines)

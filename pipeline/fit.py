@@ -111,10 +111,9 @@ class Trainer:
     def _update(self, token_ids: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
         """One step of the optimizer and of the running mean; returns (summed loss, right ones)."""
         self.optimizer.learning_rate = rate
-        smoothing = self.settings["label_smoothing"]
         with tf.GradientTape() as tape:
             logits = self.model(token_ids, training=True)
-            losses = cross_entropy(targets, logits, self.class_weights, smoothing=smoothing)
+            losses = self._losses(targets, logits)
             loss = tf.reduce_mean(losses)
             scaled = getattr(self.optimizer, "get_scaled_loss", tf.identity)(loss)
         variables = self.model.trainable_variables
@@ -122,6 +121,7 @@ class Trainer:
         gradients = getattr(self.optimizer, "get_unscaled_gradients", list)(gradients)
         gradients = project_gradients(gradients, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._hold(variables)
         average_weights(
             self.averaged.trainable_variables,
             variables,
@@ -133,6 +133,14 @@ class Trainer:
         else:
             right = tf.argmax(logits, 1, tf.int32) == targets
         return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(right, tf.float32))
+
+    def _losses(self, targets: Any, logits: Any) -> Any:
+        """Returns the loss of each text of a batch, float32 `(batch,)`."""
+        smoothing = self.settings["label_smoothing"]
+        return cross_entropy(targets, logits, self.class_weights, smoothing=smoothing)
+
+    def _hold(self, variables: list[tf.Variable]) -> None:
+        """Called in the graph of each update, after it; a fine-tuning may override it."""
 
     def fit(self, progress: Callable[[Progress], None]) -> None:
         """Trains to the end, or until patience runs out; `averaged` then has the best weights.

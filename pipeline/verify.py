@@ -21,7 +21,8 @@ from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
-from tfpipe.variant import check_variant, load_model, load_tokenizer, read_labels
+from tfpipe.thresholds import threshold_of
+from tfpipe.variant import check_variant, is_quantized, load_model, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
@@ -172,7 +173,10 @@ def judge(
         # Output i of the file means the label that the artifact says.
         outputs = outputs[:, [artifact.labels.index(name) for name in names]]
     figures = compare(scores, outputs, targets, names=names, multi_label=multi_label)
-    threshold = THRESHOLDS[artifact.manifest.scheme]
+    manifest = artifact.manifest
+    threshold = threshold_of(
+        manifest.scheme, quantization_aware=is_quantized(folder, manifest.variant)
+    )
     failures += check_figures(figures, threshold)
     matrix = figures.pop("confusion_matrix")
     return {

@@ -23,9 +23,9 @@ from tfpipe.export import artifact as artifact_module
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
 from tfpipe.export.golden import HOSTILE_TEXTS
-from tfpipe.export.staging import staging_folder
 from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError
 from tfpipe.run_folder import RunFolder
+from tfpipe.staging import staging_folder
 from tfpipe.variant import load_tokenizer
 from tfpipe.verify import verify
 

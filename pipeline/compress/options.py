@@ -1,0 +1,50 @@
+"""What to make of a run's weights, checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """Which methods to apply, in this order, and how long to train for each.
+
+    Attributes:
+        source: The variant to begin with.
+        qat: Whether to train with the rounding of an int8 file (quantization-aware training).
+        epochs: Passes over the training rows for each method.
+        learning_rate: Highest learning rate; 0 takes a share of the run's own, see `FineTuner`.
+        data: The file the run was trained on, if it no longer lies where it was.
+        test: The run's test file, if it had one of its own and moved.
+    """
+
+    source: str = "base"
+    qat: bool = False
+    epochs: int = 5
+    learning_rate: float = 0.0
+    data: Path | None = None
+    test: Path | None = None
+
+    def check(self) -> None:
+        """Refuses values that mean nothing.
+
+        Raises:
+            ValueError: No method is asked for, or a number lies outside its limits.
+        """
+        if not self.methods():
+            raise ValueError("No method was given, so nothing would change. Give --qat.")
+        if self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} must be at least 1.")
+        if not 0 <= self.learning_rate <= 10:
+            raise ValueError(f"learning_rate={self.learning_rate} lies outside 0 to 10.")
+
+    def methods(self) -> list[str]:
+        """Returns the names of the methods in the order in which they are applied."""
+        return ["qat"] if self.qat else []
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the result: all but where the data lies."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in ("data", "test")}
