@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
 from tfpipe.corpus import EncodedSplit
 from tfpipe.fit_progress import Progress
-from tfpipe.metrics import predict_labels, score_predictions
+from tfpipe.metrics import near_best, predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
     average_weights,
@@ -33,23 +33,6 @@ from tfpipe.tensorboard import EpochLog
 
 CHECKPOINT_SECONDS = 60  # a killed training loses at most this, and the step it was in
 EVALUATION_BATCH = 256
-
-
-def near_best(score: float, best: float, num_examples: int) -> bool:
-    """Returns whether a validation score lies within one standard error of the best one so far.
-
-    The last such epoch is kept: what few validation texts cannot tell apart, the falling learning
-    rate and the longer mean of weights decide. It is the one-standard-error rule of Breiman et al.,
-    "Classification and Regression Trees" (1984), section 3.4.3, with sqrt(p (1 - p) / n) as the
-    error of a share. The loss is not asked: it rises with a few confident errors while more and
-    more texts come out right.
-
-    Args:
-        score: Share of texts predicted right, in [0, 1].
-        best: The highest share of any epoch.
-        num_examples: Validation texts, at least 1.
-    """
-    return score >= best - math.sqrt(best * (1 - best) / num_examples)
 
 
 class Trainer:
