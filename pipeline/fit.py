@@ -74,8 +74,8 @@ class Trainer:
         self.optimizer = make_optimizer(settings, self.model, loss_scaling=mixed)
         self.class_weights = tf.constant(weigh_classes(train.targets, num_classes, settings))
         self.steps = math.ceil(len(train.lengths) / settings["batch_size"])
-        total = self.steps * settings["epochs"]
-        self.decay = averaging_decay(settings["weight_averaging"], total)
+        self.total = self.steps * settings["epochs"]
+        self.decay = averaging_decay(settings["weight_averaging"], self.total)
         self.best = self.averaged.get_weights()
         self.state = TrainingState()
         self.log = EpochLog(run.tensorboard) if settings["tensorboard"] else None
@@ -105,12 +105,8 @@ class Trainer:
         gradients = project_gradients(gradients, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._hold(variables)
-        average_weights(
-            self.averaged.trainable_variables,
-            variables,
-            decay=self.decay,
-            updates=self.optimizer.iterations,
-        )
+        means, updates = self.averaged.trainable_variables, self.optimizer.iterations
+        average_weights(means, variables, decay=self.decay, updates=updates)
         if self.multi_label:
             right = tf.reduce_all((logits > 0) == (targets > 0), 1)
         else:
@@ -199,18 +195,14 @@ class Trainer:
             )
 
     def _rate(self, done: int) -> float:
-        total = self.steps * self.settings["epochs"]
-        return learning_rate(self.settings, done=done, total=total)
+        return learning_rate(self.settings, done=done, total=self.total)
 
     def evaluate(self, split: EncodedSplit) -> tuple[float, dict[str, float]]:
         """Returns the mean loss, as the training computes it, and the metrics of the averaged
         model. (Without the smoothing, a model would be called worse for learning it.)"""
         logits = self.logits(split)
         targets = tf.constant(split.targets, tf.int32)
-        smoothing = self.settings["label_smoothing"]
-        losses = cross_entropy(
-            targets, tf.constant(logits), self.class_weights, smoothing=smoothing
-        )
+        losses = self._losses(targets, tf.constant(logits))
         predictions = predict_labels(self.probabilities(logits), multi_label=self.multi_label)
         figures = score_predictions(split.targets, predictions, self.num_classes)
         return float(tf.reduce_mean(losses)), figures
