@@ -32,10 +32,10 @@ STAGES = {
     "file": "check devices run_model thresholds",
     "export": "export",
     "verify": "comparison predict verified verify",
-    "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
-    "compare compare_text deploy fleet inventory shards",
+    "bench": "bench bench_file bench_ops bench_progress bench_table benchmark_log benchmark_tool "
+    "bootstrap comparable compare compare_text deploy fleet inventory shards",
     "report": "report",
-    "commands": "cli cli_check cli_compare cli_devices cli_output",
+    "commands": "cli cli_check cli_compare cli_bench cli_devices cli_output",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
