@@ -37,7 +37,7 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "train.weight_decay": (0, 1),
     "train.subword_dropout": (0, 0.95),
     "train.label_smoothing": (0, 0.5),
-    "train.weight_averaging": (0, 0.99999),
+    "train.weight_averaging": (0, 1),
     "train.gradient_clip_norm": (0, 1e6),
     "train.early_stopping_patience": (0, 10_000),
     "train.class_weights": frozenset({"none", "balanced"}),

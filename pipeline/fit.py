@@ -19,6 +19,7 @@ from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
     average_weights,
+    averaging_decay,
     cross_entropy,
     learning_rate,
     make_optimizer,
@@ -90,6 +91,8 @@ class Trainer:
         self.optimizer = make_optimizer(settings, self.model, loss_scaling=mixed)
         self.class_weights = tf.constant(weigh_classes(train.targets, num_classes, settings))
         self.steps = math.ceil(len(train.lengths) / settings["batch_size"])
+        total = self.steps * settings["epochs"]
+        self.decay = averaging_decay(settings["weight_averaging"], total)
         self.best = self.averaged.get_weights()
         self.state = TrainingState()
         self.log = EpochLog(run.tensorboard) if settings["tensorboard"] else None
@@ -122,7 +125,7 @@ class Trainer:
         average_weights(
             self.averaged.trainable_variables,
             variables,
-            decay=self.settings["weight_averaging"],
+            decay=self.decay,
             updates=self.optimizer.iterations,
         )
         if self.multi_label:

@@ -109,6 +109,17 @@ def precision(mixed: bool) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
+def averaging_decay(share: float, total: int) -> float:
+    """Returns the decay of a running mean that looks back on a share of all updates: its weights
+    sum to 1 - 1/e over the last share * total of them.
+
+    Args:
+        share: In [0, 1]; 0 keeps no mean.
+        total: Updates of the whole training.
+    """
+    return 1 - 1 / max(1.0, share * total)
+
+
 def average_weights(
     means: Iterable[tf.Variable], variables: Iterable[tf.Variable], *, decay: float, updates: Any
 ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from tfpipe.baseline import evaluate_baselines
 from tfpipe.corpus import EncodedSplit
-from tfpipe.data import Dataset
+from tfpipe.data import PACKAGED, Dataset
 from tfpipe.fit import Trainer
 from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
 from tfpipe.plan import Plan
@@ -50,6 +51,28 @@ def describe_run(
             "baseline": baseline,
         },
         "confusion_matrix": confusion_matrix(test.targets, predictions, dataset.labels),
+    }
+
+
+def data_paths(dataset: Dataset, run: Path) -> dict[str, str | None]:
+    """Returns where the data files lie, as seen from the folder that holds the run.
+
+    So the commands of the report find them from there, and no folder of one machine is told.
+
+    Args:
+        dataset: What was trained on.
+        run: The run's folder.
+
+    Returns:
+        `source_path` and `test_path`; None for packaged data and without a test file.
+    """
+    packaged = dataset.source in PACKAGED
+    files = {"source_path": dataset.source, "test_path": dataset.test_source}
+    return {
+        key: None
+        if file is None or packaged
+        else os.path.relpath(Path(file).resolve(), run.resolve().parent)
+        for key, file in files.items()
     }
 
 

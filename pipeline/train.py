@@ -19,7 +19,7 @@ from tfpipe.models import MODELS
 from tfpipe.plan import Plan, make_plan
 from tfpipe.plan_file import load_plan, save_plan
 from tfpipe.run_folder import RunFolder
-from tfpipe.run_record import describe_run
+from tfpipe.run_record import data_paths, describe_run
 from tfpipe.subword_dropout import MAX_TEXTS, SubwordDropout
 from tfpipe.tensorboard import check_tensorboard
 from tfpipe.variant import save_weights
@@ -101,6 +101,7 @@ def train(
         progress("measuring the baselines on the same split")
         test = encode(folder, "test", dataset, plan)
         content = describe_run(plan, dataset, trainer, test)
+        content["data"].update(data_paths(dataset, folder.path))
         shutil.rmtree(folder.token_cache)
         write_json_atomic(folder.run_json, content)
     return content

@@ -99,8 +99,8 @@ def choose_vocabulary_size(
         wanted = num_special + len(alphabet) + len(continuing) + len(counts)
         size = min(limit, max(MIN_WORDPIECES, wanted))
         reason = (
-            f"the training texts hold {len(counts):,} different words and {len(alphabet):,} "
-            "characters"
+            f"the training texts hold {len(counts):,} different word{'s' * (len(counts) != 1)} and "
+            f"{len(alphabet):,} character{'s' * (len(alphabet) != 1)}"
         )
         bound = f"at least {MIN_WORDPIECES:,}, so that words stay whole" if size > wanted else ""
     else:

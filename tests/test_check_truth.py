@@ -384,7 +384,7 @@ def target_codes(path: Path, target: str) -> set[str]:
         ("keras-3", "gpu", {"target-op"}),
         ("loop", "gpu", {"control-flow", "target-op"}),
         ("lstm", "gpu", {"target-op", "variable-tensor"}),
-        ("dynamic-batch", "gpu", {"dynamic-shape"}),
+        ("dynamic-batch", "gpu", set()),
         ("dense-int8", "edgetpu", set()),
         ("dense-float32", "edgetpu", {"target-op"}),
         ("average-int8", "edgetpu", {"target-op"}),
@@ -461,3 +461,43 @@ def test_largest_shapes_are_planned_in_a_second() -> None:
     for number in range(9000):
         arena.place(64, number, number + 2)
     assert arena.peak_bytes == 3 * 64
+
+
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+# Compiles each file for the GPU, and says which are taken whole.
+ACCELERATE = """
+import json, sys
+from ai_edge_litert.compiled_model import CompiledModel
+from ai_edge_litert.hardware_accelerator import HardwareAccelerator as Hardware
+whole = {}
+for path in sys.argv[1:]:
+    try:
+        kind = Hardware.GPU | Hardware.CPU
+        whole[path] = CompiledModel.from_file(path, hardware_accel=kind).is_fully_accelerated()
+    except RuntimeError:
+        whole[path] = False
+print("RESULT" + json.dumps(whole))
+"""
+
+
+def test_gpu_verdict_is_that_of_the_accelerator(zoo: dict[str, Path], tmp_path: Path) -> None:
+    if not SWIFTSHADER.is_file():
+        pytest.skip("Chromium's software Vulkan driver is not installed")
+    (tmp_path / "libvulkan.so.1").symlink_to(SWIFTSHADER.with_name("libvulkan.so.1"))
+    names = """argmax-int64 attention-int8 average average-rank-2 cumsum dynamic-batch keras-3 loop
+    lstm reverse strided-slice text-cnn top-k unrolled-int8""".split()
+    done = subprocess.run(
+        [sys.executable, "-c", ACCELERATE, *(zoo[name] for name in names)],
+        env={
+            **os.environ,
+            "LD_LIBRARY_PATH": str(tmp_path),
+            "VK_ICD_FILENAMES": str(SWIFTSHADER),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = json.loads(done.stdout.partition("RESULT")[2].split("\n")[0])
+    whole = {name: answers[str(zoo[name])] for name in names}
+    assert {name: check(zoo[name], target="gpu")["ok"] for name in names} == whole
+    assert 0 < sum(whole.values()) < len(names)

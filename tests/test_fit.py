@@ -18,6 +18,7 @@ from tfpipe.models import MODELS
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
     average_weights,
+    averaging_decay,
     cross_entropy,
     learning_rate,
     make_optimizer,
@@ -143,6 +144,11 @@ def test_running_mean_is_hand_made():
     np.testing.assert_allclose(mean, [2.0, 6.0])
     average_weights([mean], [weight], decay=0, updates=89)
     np.testing.assert_array_equal(mean, weight)
+
+
+def test_running_mean_looks_back_on_a_share_of_the_training():
+    assert averaging_decay(0.1, 1000) == 0.99
+    assert averaging_decay(0, 1000) == averaging_decay(0.1, 5) == 0
 
 
 def test_precision_is_that_of_the_layers_made_within():

@@ -784,6 +784,13 @@ def test_commands_say_how_a_table_was_read(tmp_path: Path) -> None:
         "tfpipe train a.csv --run 'my run-again' --model lstm --recipe 'my run/recipe.toml' "
         "--test b.csv --text-column 'the text' --label-column topic --multi-label"
     ]
+    paths = {"source_path": "../my data/a.csv", "test_path": "../my data/b.csv"}
+    write_run_json(run, ["a", "b"], data={**data, **paths})
+    assert write_report(run)["run"]["commands"] == [
+        "tfpipe train '../my data/a.csv' --run 'my run-again' --model lstm --recipe "
+        "'my run/recipe.toml' --test '../my data/b.csv' --text-column 'the text' --label-column "
+        "topic"
+    ]
 
 
 def test_training_and_verification_that_differ_are_noted(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_wordpieces_have_room_for_every_word():
     few = Counter({"a": 10})
     assert choose_vocabulary_size(few, spec("wordpiece")) == (
         2_000,
-        "the training texts hold 1 different words and 1 characters; at least 2,000, so that words "
+        "the training texts hold 1 different word and 1 character; at least 2,000, so that words "
         "stay whole",
     )
 

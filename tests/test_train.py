@@ -531,3 +531,16 @@ def test_quiet_hides_native_words_alone(capfd):
         raise RuntimeError
     os.write(2, b"still\n")
     assert capfd.readouterr().err == "after\nstill\n"
+
+
+def test_run_says_where_its_data_lies_as_seen_from_beside_it(through, colours, tmp_path):
+    data = json.loads((through / "run.json").read_text("utf-8"))["data"]
+    assert (through.parent / data["source_path"]).resolve() == colours.resolve()
+    assert not Path(data["source_path"]).is_absolute() and data["test_path"] is None
+
+
+def test_packaged_data_has_no_path(tmp_path):
+    class Packaged:
+        source, test_source = "topics", "topics.test.tsv.gz"
+
+    assert run_record.data_paths(Packaged, tmp_path) == {"source_path": None, "test_path": None}

@@ -19,8 +19,9 @@ PASSING = frozenset({"CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
 # Targets whose runtime is LiteRT's CompiledModel, which has no variable tensors
 # (litert/core/model/model_load.cc: "Variable tensors not yet supported").
 COMPILED_TARGETS = frozenset({"gpu", "web"})
+# The Edge TPU's compiler: "a delegate that only supports static-sized tensors".
+STATIC_TARGETS = frozenset({"edgetpu"})
 # These refuse the graph, or the part of it behind the loop.
-STATIC_TARGETS = frozenset({"edgetpu", "gpu"})
 UNBRANCHED_TARGETS = frozenset({"edgetpu", "gpu", "mediapipe"})
 
 

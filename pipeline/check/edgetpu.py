@@ -47,6 +47,8 @@ def edgetpu_reason(graph: Graph, operator: Operator) -> str | None:
     if operator.code.version >= REFUSED_VERSIONS.get(operator.name, operator.code.version + 1):
         return OLD_COMPILER
     inputs, outputs = tensors_of(graph, operator.inputs), tensors_of(graph, operator.outputs)
+    if not inputs or not outputs:
+        return NOT_SUPPORTED
     values = [tensor for tensor in inputs if tensor.data is None] + outputs
     if any(tensor.dtype not in TPU_TYPES for tensor in values):
         return BAD_TYPE
@@ -68,7 +70,7 @@ def weights_reason(operator: Operator, inputs: list[Tensor], outputs: list[Tenso
 
 def limit_reason(operator: Operator, inputs: list[Tensor]) -> str | None:
     """Returns the limit that any other op meets."""
-    shape = inputs[0].shape if inputs else ()
+    shape = inputs[0].shape
     if operator.name == "SOFTMAX":
         wide = math.prod(shape[:-1]) != 1 or shape[-1:] > (MAX_SOFTMAX_ELEMENTS,)
         return f"Supports only 1D input of up to {MAX_SOFTMAX_ELEMENTS} elements" if wide else None
@@ -88,6 +90,8 @@ def reduction_reason(inputs: list[Tensor]) -> str | None:
     """A reduction leaves the batch alone and takes innermost dimensions of multiples of 4."""
     if len(inputs) < 2 or inputs[1].data is None or inputs[1].dtype != "int32":
         return NOT_CONSTANT
+    if len(inputs[1].data) % 4:
+        return NOT_CONSTANT  # cut off: `constant-size` says so
     shape = inputs[0].shape
     axes = {int(axis) % max(1, len(shape)) for axis in np.frombuffer(inputs[1].data, "<i4")}
     if 0 in axes and len(shape) > 1:

@@ -12,7 +12,9 @@ import numpy as np
 # that reading it takes hours: every entry read counts against this many times the file's size.
 MAX_SHARING = 4
 # Each takes about 20 us to read; the largest files known have some 50,000 tensors and operators.
-MAX_TABLES = 500_000
+MAX_TABLES = 300_000
+# Longer names are cut; only people read them.
+MAX_TEXT_BYTES = 500
 # Offsets of flatbuffers have 4 bytes (https://flatbuffers.dev/internals/).
 OFFSET_BYTES = 4
 
@@ -148,6 +150,9 @@ class Table:
         return memoryview(self._buffer.data)[target + 4 : target + 4 + length]
 
     def text(self, field: int, what: str) -> str | None:
-        """Returns a string, undecodable bytes replaced, None where the table has none."""
+        """Returns a string, what no terminal should see replaced, None where the table has none."""
         content = self.data(field, what)
-        return None if content is None else bytes(content).decode("utf-8", "replace")
+        if content is None:
+            return None
+        text = bytes(content[:MAX_TEXT_BYTES]).decode("utf-8", "replace")
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from tfpipe.check.context import tensors_of
 from tfpipe.check.model import Graph, Operator, Tensor
 
-# Ops that the GPU delegate parses: NewOperationParser in tflite/delegates/gpu/common/
-# model_builder.cc of google-ai-edge/LiteRT, commit f67457790.
+# Ops that google-ai-edge/LiteRT (commit f67457790) parses for GPUs: NewOperationParser in
+# tflite/delegates/gpu/common/model_builder.cc, and CheckGpuDelegateCompatibility in
+# tflite/tools/versioning/gpu_compatibility.cc, whose list is the longer one.
 GPU_OPS = frozenset(
     """
-    ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS CUMSUM DENSIFY
-    DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD
-    FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS LESS_EQUAL LOG
-    LOGICAL_AND LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT
-    PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 RELU_0_TO_1
-    RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SELECT SELECT_V2 SIGN SIN
-    SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM
-    TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK
+    ABS ADD ADD_N ATAN2 AVERAGE_POOL_2D BATCH_MATMUL BITCAST CAST CEIL CONCATENATION CONV_2D COS
+    CUMSUM DENSIFY DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU
+    EMBEDDING_LOOKUP EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER
+    GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGICAL_NOT LOGICAL_OR
+    LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT PACK PAD
+    PADV2 POW PRELU QUANTIZE REDUCE_ALL REDUCE_ANY REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6
+    RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 RIGHT_SHIFT
+    ROUND RSQRT SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
+    SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK
     """.split()
 )
-# The limits below: CheckGpuDelegateCompatibility in tflite/tools/versioning/gpu_compatibility.cc.
+# The limits below: CheckGpuDelegateCompatibility. Where the accelerator of ai-edge-litert 2.3.0 was
+# seen to take more (slices of any rank), the limit is left out.
 CASTS = frozenset(
     [(a, b) for a in ("float32", "int32") for b in ("float32", "int32")]
     + [("bool", kind) for kind in ("float16", "float32")]
@@ -27,7 +30,7 @@ CASTS = frozenset(
 )
 REDUCTIONS = frozenset({"MEAN", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "SUM"})
 PADS = frozenset({"MIRROR_PAD", "PAD", "PADV2"})
-MASKS = ("EllipsisMask", "NewAxisMask", "ShrinkAxisMask")
+MASKS = ("EllipsisMask", "NewAxisMask")
 
 
 def gpu_reason(graph: Graph, operator: Operator) -> str | None:
@@ -60,18 +63,12 @@ def cast_reason(_: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> str
     return None if pair in CASTS else f"Not supported Cast case: {pair[0]} to {pair[1]}"
 
 
-def slice_reason(_: Operator, inputs: list[Tensor], __: list[Tensor]) -> str | None:
-    """Slices of three or four dimensions."""
-    rank = len(inputs[0].shape)
-    return None if rank in (3, 4) else f"3 or 4 dimensional tensors only, not {rank}"
-
-
-def strided_reason(operator: Operator, inputs: list[Tensor], outputs: list[Tensor]) -> str | None:
-    """As slices, and without masks that change the rank."""
+def strided_reason(operator: Operator, _: list[Tensor], __: list[Tensor]) -> str | None:
+    """Without an ellipsis or new axes."""
     for mask in MASKS:
         if operator.option("StridedSliceOptions", mask):
             return f"{mask} is not supported"
-    return slice_reason(operator, inputs, outputs)
+    return None
 
 
 def dense_reason(_: Operator, inputs: list[Tensor], __: list[Tensor]) -> str | None:
@@ -105,7 +102,6 @@ CHECKS = {
     "GATHER": gather_reason,
     "SELECT": select_reason,
     "SELECT_V2": select_reason,
-    "SLICE": slice_reason,
     "SOFTMAX": softmax_reason,
     "STRIDED_SLICE": strided_reason,
 }

@@ -12,6 +12,10 @@ from tfpipe.check.model import Graph, Operator
 
 # tflite/arena_planner.h and util.h: kDefaultTensorAlignment.
 ALIGNMENT_BYTES = 64
+# Planning takes time with the square of their number, here some seconds.
+MAX_TENSORS = 30_000
+# No device has more; sums of it still fit into 64 bits.
+MAX_BYTES = 1 << 45
 # Smaller tensors are never shared (arena_planner.cc, kScalarTensorBytes).
 MAX_UNSHARED_BYTES = 4
 # Ops whose output takes the place of an input (inplace_operator in tflite/kernels, LiteRT commit
@@ -54,19 +58,23 @@ class Lifetimes:
     last: dict[int, int]
 
 
-def arena_bytes(subject: Subject) -> int:
+def arena_bytes(subject: Subject) -> int | None:
     """Returns the peak of the interpreter's arenas, those of all graphs that can run together.
+
+    None where a graph has more than MAX_TENSORS tensors.
 
     The greedy-by-size plan of tflite/arena_planner.cc without what ops ask for beside their
     tensors, and without delegates, which keep their own buffers. Dynamic sizes count as 1.
     """
+    if any(len(graph.tensors) > MAX_TENSORS for graph in subject.reachable):
+        return None
     return sum(plan(graph) for graph in subject.reachable)
 
 
 def plan(graph: Graph) -> int:
     """Returns the bytes of one graph's arena."""
     sizes = {
-        tensor.index: tensor.size_bytes or 0
+        tensor.index: min(tensor.size_bytes or 0, MAX_BYTES)
         for tensor in graph.tensors
         if tensor.data is None and tensor.elements >= 0
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +167,6 @@ class Model:
 
     @property
     def recorded_min_runtime(self) -> str | None:
-        """Oldest runtime, as the converter recorded it."""
+        """Oldest runtime, as the converter recorded it; None where that is no release."""
         text = self.metadata.get(MIN_RUNTIME_KEY, b"").rstrip(b"\0").decode("utf-8", "replace")
-        return text or None
+        return text if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", text) else None

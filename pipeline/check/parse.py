@@ -14,6 +14,9 @@ from tfpipe.check.model import (
     Tensor,
 )
 
+# The runtimes compute with up to 8 dimensions; a product of millions of sizes would take minutes.
+MAX_RANK = 64
+
 
 def read_model(data: bytes) -> Model:
     """Reads a whole file.
@@ -91,6 +94,8 @@ def read_graph(
 def read_tensor(table: Table, index: int, buffers: list[memoryview | None]) -> Tensor:
     """Reads one tensor."""
     shape = table.numbers(0, "<i4", "sizes") or ()
+    if len(shape) > MAX_RANK:
+        raise DamagedFileError(f"tensor {index} has {len(shape)} dimensions")
     kind, buffer, quantization = table.number(1, "<b"), table.number(2, "<I"), table.table(4)
     scales: tuple[float, ...] = ()
     num_zero_points = axis = 0

@@ -41,10 +41,10 @@ def check(
         TensorFlow counts, that has every builtin op (None: no known one has), "min_runtimes": the
         same for each runtime in its own count; "ops": {name: count}; "bytes_by_dtype": {dtype:
         bytes of constants}; "findings": [{"code", "severity", "message", "fix"}], errors first;
-        "coverage": for each target the ops that run and those that do not; "arena_bytes": estimate
-        of the activations' peak; "multiply_adds": {op name: count of one run}, "loops": whether a
-        loop's repetitions are left out of it; "inputs" and "outputs"; "model_size_bytes" and
-        "zip_size_bytes" (DEFLATE, level 9).
+        "coverage": for each target the ops that run and those that do not; "arena_bytes": least
+        peak of the activations (None: too large to plan); "multiply_adds": {op name: count of one
+        run}, "loops": whether a loop's repetitions are left out of it; "inputs" and "outputs";
+        "model_size_bytes" and "zip_size_bytes" (DEFLATE, level 9).
 
     Raises:
         ValueError: Not a .tflite file, a damaged one, or an unknown target or runtime.

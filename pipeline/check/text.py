@@ -6,6 +6,7 @@ from textwrap import indent, wrap
 from typing import Any
 
 WIDTH = 96
+MAX_REASONS = 4
 MARKS = {"error": "ERROR", "warning": "warning", "info": "note"}
 
 
@@ -14,7 +15,7 @@ def format_check(result: dict[str, Any]) -> str:
     verdict = "loads and runs whole" if result["ok"] else "does NOT load and run whole"
     parts = [f"{verdict} on {result['target']} with {result['runtime']}"]
     parts += [format_finding(entry) for entry in result["findings"]]
-    return "\n\n".join([*parts, format_facts(result), format_coverage(result["coverage"])])
+    return "\n\n".join([*parts, format_facts(result), format_coverage(result)])
 
 
 def format_finding(entry: dict[str, str]) -> str:
@@ -27,11 +28,12 @@ def format_facts(result: dict[str, Any]) -> str:
     """Returns the file's size, memory, work and oldest runtimes, one line each."""
     runtimes = [f"{name} {first or 'none'}" for name, first in result["min_runtimes"].items()]
     work = [f"{name} {count:,}" for name, count in result["multiply_adds"].items()]
+    arena = result["arena_bytes"]
     loops = ", a loop's body counted once" if result["loops"] else ""
     facts = {
         "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} zipped",
         "constants": join(f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()),
-        "activations": f"about {result['arena_bytes']:,} bytes at the peak",
+        "activations": "not planned" if arena is None else f"at least {arena:,} bytes at the peak",
         "multiply-adds": (join(work) or "none") + loops,
         "ops": join(f"{name} {count}" for name, count in result["ops"].items()),
         "oldest runtimes": join(runtimes),
@@ -42,15 +44,18 @@ def format_facts(result: dict[str, Any]) -> str:
     )
 
 
-def format_coverage(coverage: dict[str, Any]) -> str:
-    """Returns for each target how many ops run there, and the reasons of the others."""
+def format_coverage(result: dict[str, Any]) -> str:
+    """Returns for each target how many ops run there, and why others do not where they are few."""
     lines = []
-    for target, entry in coverage.items():
-        total = entry["runs"] + sum(row["count"] for row in entry["refused"])
+    for target, entry in result["coverage"].items():
+        refused = entry["refused"]
+        total = entry["runs"] + sum(row["count"] for row in refused)
         lines.append(f"{target:<16}{entry['runs']} of {total} ops ({entry['basis']})")
-        lines += [
-            f"{'':<16}  {row['op']} × {row['count']}: {row['reason']}" for row in entry["refused"]
-        ]
+        for row in refused[:MAX_REASONS]:
+            text = f"{row['op']} × {row['count']}: {row['reason']}"
+            lines += wrap(text, WIDTH, initial_indent=" " * 18, subsequent_indent=" " * 20)
+        if len(refused) > MAX_REASONS:
+            lines.append(f"{'':<18}and {len(refused) - MAX_REASONS} more; --format json has all")
     return "\n".join(lines)
 
 

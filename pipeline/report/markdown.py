@@ -67,7 +67,7 @@ def _blocks(report: dict[str, Any]) -> Iterator[str]:
     yield _block(facts.recipe_table(report), 2)
     yield _block(facts.digest_table(report), 2)
     yield _block(facts.provenance_table(report), 2)
-    yield "## Make it again\n"
+    yield "## Make it again\n\nIn the folder that holds the run:\n"
     yield "".join(f"    {one_line(line)}\n" for line in report["run"]["commands"])
 
 

@@ -179,7 +179,7 @@ def _bench(report: dict[str, Any]) -> Html:
 def _provenance(report: dict[str, Any]) -> Html:
     digests = facts.digest_table(report)
     parts = [
-        tag("p", "These commands make it again, beside the run that is there:"),
+        tag("p", "In the folder that holds the run, these commands make it again beside it:"),
         tag("pre", tag("code", "\n".join(report["run"]["commands"])), tabindex="0"),
         html_table(digests) if digests.rows else "",
         html_table(facts.provenance_table(report), "facts"),

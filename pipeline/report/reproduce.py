@@ -16,13 +16,17 @@ _NO_OPTION = ("base", "static")
 def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]]) -> list[str]:
     """Returns shell commands that make everything again in a run folder NAME-again.
 
+    They run in the folder that holds the run, whose place on the machine is not told.
+
     Args:
-        run: run.json. It keeps the names of the data files, not their folders.
+        run: run.json. It says where the data files lie as seen from that folder.
         name: Name of the run folder.
         artifacts: The artifacts of report.json.
     """
     again = f"{name}-again"
-    words = ["tfpipe", "train", run.child("data").text("source") or "DATA", "--run", again]
+    data = run.child("data")
+    source = data.text("source_path") or data.text("source") or "DATA"
+    words = ["tfpipe", "train", source, "--run", again]
     words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
     commands = [shlex.join([*words, *_data_options(run)])]
     for artifact in artifacts:
@@ -41,9 +45,11 @@ def _data_options(run: Node) -> list[str]:
     data = run.child("data")
     words = []
     if data.text("source") not in PACKAGED:
-        options = {"--test": "test_source", "--text-column": "text_column"}
-        options["--label-column"] = "label_column"
-        for option, key in options.items():
-            value = data.text(key)
+        options = {
+            "--test": data.text("test_path") or data.text("test_source"),
+            "--text-column": data.text("text_column"),
+            "--label-column": data.text("label_column"),
+        }
+        for option, value in options.items():
             words += [option, value] if value else []
     return words + ["--multi-label"] * bool(run.flag("multi_label"))
