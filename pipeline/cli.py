@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tfpipe import __version__
+from tfpipe.cli_bench import bench
 from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
 from tfpipe.cli_compress import compress
@@ -141,55 +142,6 @@ def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **optio
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@device_options
-@click.option(
-    "--num-threads",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="CPU threads of the interpreter.",
-)
-@click.option(
-    "--profile", default="quick", show_default=True, help="quick, mlperf, sustained or paced."
-)
-@click.option("--duration", type=float, metavar="SECONDS", help="For sustained (300) and paced.")
-@click.option("--rate", type=float, metavar="HZ", help="Requests a second, for paced (5).")
-@click.option("--profile-ops", is_flag=True, help="Also say where the time goes, op by op.")
-@click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the results go; else RUN/bench.",
-)
-@format_option
-def bench(
-    paths: tuple[Path, ...], devices: tuple[str, ...], output_format: str, **options: Any
-) -> None:
-    """Measure artifacts (or bare .tflite files) in turn: latency, memory, end to end.
-
-    \b
-    Example:
-      tfpipe bench runs/topics/exports/cpu-float32 runs/topics/exports/cpu-int8
-    """
-    from dataclasses import replace
-
-    from device_runner.profiles import OP_RUNS, choose_profile
-    from tfpipe.bench import format_bench
-    from tfpipe.bench_progress import BenchProgress
-    from tfpipe.fleet import bench_fleet
-
-    duration, rate = options.pop("duration"), options.pop("rate")
-    profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
-    profile = replace(profile, op_runs=OP_RUNS if options.pop("profile_ops") else 0)
-    with BenchProgress(profile, len(paths)):
-        result = bench_fleet(list(paths), devices, profile=profile, **options)
-    print_result(result, output_format, format_bench)
-    if result["failures"]:
-        raise click.ClickException("\n".join(entry["error"] for entry in result["failures"]))
-
-
-@cli.command()
 @click.argument("artifact", type=ARTIFACT)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", type=FILE, help="Texts, one a line, or JSON lines with a text each.")
@@ -250,6 +202,7 @@ def recipe(model: str) -> None:
 cli.add_command(check)
 cli.add_command(compare)
 cli.add_command(compress)
+cli.add_command(bench)
 cli.add_command(deploy)
 cli.add_command(list_devices)
 cli.add_command(runner)

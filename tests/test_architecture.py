@@ -33,10 +33,10 @@ STAGES = {
     "file": "check devices run_model thresholds",
     "export": "export",
     "verify": "comparison predict verified verify",
-    "bench": "bench bench_file bench_ops bench_progress bench_table bootstrap comparable "
-    "compare compare_text deploy fleet inventory shards",
+    "bench": "bench bench_file bench_ops bench_progress bench_table benchmark_log benchmark_tool "
+    "bootstrap comparable compare compare_text deploy fleet inventory shards",
     "report": "report",
-    "commands": "cli cli_check cli_compare cli_compress cli_devices cli_output cli_paths",
+    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
