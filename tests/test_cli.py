@@ -37,7 +37,16 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_are_those_of_the_contract() -> None:
-    assert COMMANDS == ["bench", "export", "predict", "recipe", "report", "train", "verify"]
+    assert COMMANDS == [
+        "bench",
+        "compress",
+        "export",
+        "predict",
+        "recipe",
+        "report",
+        "train",
+        "verify",
+    ]
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
