@@ -9,15 +9,10 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
+from tfpipe.models.observing import AuditingForm, ObservingForm
 from tfpipe.models.rounded_layers import check_layers, rounded_logits
 from tfpipe.models.rounded_lstm import looped_lstm, observed_lstm, unrolled_lstm
-from tfpipe.models.rounding import (
-    GATE_LIMIT,
-    MIN_WIDTH,
-    ConstantForm,
-    ObservingForm,
-    RoundingForm,
-)
+from tfpipe.models.rounding import GATE_LIMIT, MIN_WIDTH, ConstantForm, RoundingForm
 
 # Share of a moving range that stays when the next batch is seen.
 RANGE_DECAY = 0.95
@@ -33,6 +28,8 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         model: A functional model of `tfpipe.models`, float32.
         ranges: What `ranges` of another model was, or that variable itself, which both then share;
             None begins without.
+        per_tensor: Whether a kernel has one scale instead of one for each output: then the values
+            that weights share before rounding are shared after it.
 
     Attributes:
         names: The values with a learned range.
@@ -42,10 +39,11 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         ValueError: A layer has no quantization-aware form, or `ranges` is another model's.
     """
 
-    def __init__(self, model: keras.Model, ranges: Any = None) -> None:
+    def __init__(self, model: keras.Model, ranges: Any = None, *, per_tensor: bool = False) -> None:
         check_layers(model)
         super().__init__(name=model.name)
         self.float_model = model
+        self.per_tensor = per_tensor
         form = self._observing(tf.zeros((1, 2), tf.int32))  # one walk finds the names
         self.names = list(form.seen)
         self._gates = np.array([kind == "gate" for kind, _, _ in form.seen.values()])
@@ -61,6 +59,7 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         form = RoundingForm(self.ranges, self.names, training=bool(training))
+        form.per_tensor = self.per_tensor
         form.recurrence = looped_lstm
         return rounded_logits(self.float_model, inputs, form)
 
@@ -81,11 +80,20 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         kept = tf.where(tf.reduce_any(self.ranges != 0), RANGE_DECAY, 0.0)
         self.ranges.assign(found + kept * (self.ranges - found))
 
+    def audit(self, token_ids: Any) -> dict[str, tuple[float, ...]]:
+        """Returns what rounding costs each value of one batch, see `AuditingForm.errors`."""
+        form = AuditingForm(self.ranges, self.names)
+        form.per_tensor = self.per_tensor
+        form.recurrence = observed_lstm
+        rounded_logits(self.float_model, token_ids, form)
+        return form.errors
+
     def constant_logits(self, token_ids: Any) -> Any:
         """Returns the logits of one text, int32 `(length,)` → `(1, num_classes)`, with weights and
         ranges as constants: the graph that an int8 file is converted from."""
         with tf.init_scope():
             form = ConstantForm(self.range_of())
+        form.per_tensor = self.per_tensor
         form.recurrence = unrolled_lstm
         return rounded_logits(self.float_model, token_ids, form)
 

@@ -101,11 +101,9 @@ def round_attention(layer: SelfAttention, form: Form, states: Any, mask: Any) ->
     qkv_kernel, qkv_bias, output_kernel, output_bias = form.weights(layer)
     width = qkv_kernel.shape[0]
     head_dim = width // layer.num_heads
-    # A root of the scale 1/sqrt(head_dim) each in query and key: equal ranges for one scale.
-    scale = [head_dim**-0.25] * (2 * width) + [1.0] * width
-    kernel = form.quantize(f"{layer.name}/qkv_kernel", qkv_kernel * scale, "kernel")
+    kernel = form.quantize(f"{layer.name}/qkv_kernel", qkv_kernel, "kernel")
     product = tf.tensordot(form.enter(layer.name, states), kernel, 1)
-    qkv = form.quantize(f"{layer.name}/qkv", product + qkv_bias * scale)
+    qkv = form.quantize(f"{layer.name}/qkv", product + qkv_bias)
     leading = tf.unstack(tf.shape(qkv)[:-1]) if form.batched else qkv.shape[:-1]
     heads = swap_axes(tf.reshape(qkv, [*leading, 3 * layer.num_heads, head_dim]))
     query, key, value = tf.split(heads, 3, -3)  # (..., num_heads, length, head_dim) each
@@ -113,7 +111,8 @@ def round_attention(layer: SelfAttention, form: Form, states: Any, mask: Any) ->
     scores = form.quantize(f"{layer.name}/scores", scores)
     padding = tf.linalg.matrix_transpose(mask) * -PADDING_SCORE + PADDING_SCORE  # (..., 1, length)
     padding = padding[:, None] if form.batched else padding
-    shares = form.quantize(f"{layer.name}/shares", tf.nn.softmax(scores + padding), "softmax")
+    shares = tf.nn.softmax(scores * head_dim**-0.5 + padding)
+    shares = form.quantize(f"{layer.name}/shares", shares, "softmax")
     context = form.quantize(f"{layer.name}/context", tf.matmul(shares, value))
     context = tf.reshape(swap_axes(context), [*leading, width])
     kernel = form.quantize(f"{layer.name}/output_kernel", output_kernel, "kernel")

@@ -51,7 +51,7 @@ def project(layer: keras.layers.LSTM, inputs: Any, form: Form) -> tuple[Any, Any
     inputs = form.enter(layer.name, inputs)
     product = tf.tensordot(inputs, form.quantize(f"{layer.name}/kernel", kernel, "kernel"), 1)
     projected = form.hold(f"{layer.name}/projected", product + bias, "gate")
-    return projected, form.hold(f"{layer.name}/recurrent_kernel", recurrent_kernel, "kernel")
+    return projected, form.quantize(f"{layer.name}/recurrent_kernel", recurrent_kernel, "kernel")
 
 
 def unrolled_lstm(layer: keras.layers.LSTM, inputs: Any, form: Form) -> Any:
@@ -88,24 +88,17 @@ def looped_lstm(layer: keras.layers.LSTM, inputs: Any, form: Form) -> Any:
 
 
 def observed_lstm(layer: keras.layers.LSTM, inputs: Any, form: Form) -> Any:
-    """Like `looped_lstm`, in float32, and shows `form` each value of all steps at once.
+    """Like `looped_lstm`, and shows `form` each value of all steps at once.
 
     Nothing that a loop computes can be seen outside but its results; so the steps are computed a
     second time, together, from the states that the loop found.
     """
     projected, kernel = project(layer, inputs, form)
-    states = run_loop(layer, projected, kernel, Exact())
+    states = run_loop(layer, projected, kernel, form.blind)
     before = [tf.pad(state[:, :-1], [[0, 0], [1, 0], [0, 0]]) for state in states]
     steps = tf.reverse(projected, [1]) if layer.go_backwards else projected
     lstm_step(layer.name, steps, (before[0], before[1]), kernel, form)
     return form.passed(states[0] if layer.return_sequences else states[0][:, -1])
-
-
-class Exact(Form):
-    """Every value in float32."""
-
-    def hold(self, name: str, value: Any, kind: str) -> Any:
-        return value
 
 
 def run_loop(layer: keras.layers.LSTM, projected: Any, kernel: Any, form: Form) -> tuple[Any, Any]:

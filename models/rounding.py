@@ -39,7 +39,9 @@ class Form:
     """
 
     recurrence: Callable[..., Any]
+    blind: Form  # holds values alike and notes nothing: for what runs in a loop
     batched = True
+    per_tensor = False
 
     def __init__(self, *, training: bool = False) -> None:
         self.training = training
@@ -52,6 +54,8 @@ class Form:
 
     def quantize(self, name: str, value: Any, kind: str = "value") -> Any:
         """Returns `value`, rounded or not, and remembers that it passed here."""
+        if kind == "kernel" and self.per_tensor:
+            kind = "table"
         return self.passed(self.hold(name, value, kind))
 
     def hold(self, name: str, value: Any, kind: str) -> Any:
@@ -92,28 +96,6 @@ class Form:
     def mean(self, value: Any) -> Any:
         """Returns the mean over the last axis, which stays, in float32."""
         return tf.reduce_mean(value, -1, keepdims=True)
-
-
-class ObservingForm(Form):
-    """Values exactly as in float32, and the least and largest of each.
-
-    Attributes:
-        seen: {name of a learned range: (kind, smallest, largest)}, in the order of the walk.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: dict[str, tuple[str, Any, Any]] = {}
-
-    def hold(self, name: str, value: Any, kind: str) -> Any:
-        if kind == "table":
-            return value[0] if isinstance(value, tuple) else value
-        if kind in ("value", "gate", "logits"):
-            _, low, high = self.seen.get(name, (kind, 0.0, 0.0))
-            low = tf.minimum(low, tf.reduce_min(value))
-            high = tf.maximum(high, tf.reduce_max(value))
-            self.seen[name] = (kind, low, high)
-        return value
 
 
 class RoundingForm(Form):

@@ -15,6 +15,8 @@ from tfpipe.cli_paths import FILE, RUN
 @click.argument("run", type=RUN)
 @click.option("--as", "name", required=True, help="Name of the variant.")
 @click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
+@click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
+@click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
 @click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
 @click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
 @click.option("--learning-rate", default=0.0, help="The highest; else 0.3 of the run's own.")
@@ -27,7 +29,7 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
 
     \b
     Example:
-      tfpipe compress runs/topics --as qat --qat
+      tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
     """
     from tfpipe.cli_output import format_compression
     from tfpipe.progress import ProgressDisplay
@@ -37,7 +39,7 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
     from tfpipe.compress.options import CompressOptions
     from tfpipe.compress.variant import compress
 
+    chosen = CompressOptions(**options)
     with ProgressDisplay() as progress:
-        chosen = CompressOptions(**options)
         result = compress(run, name, chosen, overwrite=overwrite, progress=progress)
     print_result(result, output_format, format_compression)

@@ -9,6 +9,10 @@ from typing import Any
 import click
 
 
+# How to go on after an interrupt.
+GO_ON = {"compress": " The same call goes on.", "train": " Go on with --resume."}
+
+
 class Commands(click.Group):
     """A group whose commands' expected errors become one message and exit code 1."""
 
@@ -21,7 +25,7 @@ class Commands(click.Group):
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            hint = " Go on with --resume." if ctx.invoked_subcommand == "train" else ""
+            hint = GO_ON.get(str(ctx.invoked_subcommand), "")
             click.echo(f"\nInterrupted.{hint}", err=True)
             ctx.exit(130)
 

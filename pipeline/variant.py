@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from device_runner.encode import Tokenizer, read_vocabulary
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
 BASE = "base"  # the trained model itself; other variants are made of it
-RANGES = "ranges"  # the array that a quantization-aware variant has beside its weights
+# The arrays that a quantization-aware variant has beside its weights.
+RANGES, PER_TENSOR = "ranges", "per_tensor"
 
 
 def save_weights(path: Path, model: Any) -> None:
@@ -21,6 +24,7 @@ def save_weights(path: Path, model: Any) -> None:
     arrays = {f"arr_{index}": value for index, value in enumerate(weights)}
     if hasattr(model, "float_model"):
         arrays[RANGES] = model.ranges.numpy()
+        arrays[PER_TENSOR] = np.array(model.per_tensor)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(path, arrays)
 
@@ -47,9 +51,11 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     )
     try:
         arrays = read_arrays(path)
-        ranges = arrays.pop(RANGES, None)
+        ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
         model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
-        return model if ranges is None else QuantizedModel(model, ranges)
+        if ranges is None:
+            return model
+        return QuantizedModel(model, ranges, per_tensor=bool(per_tensor))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,11 @@ class Method:
     def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
         """Called in the graph of each update, after it; `updates` counts them, int64 scalar."""
 
-    def settle(self, variables: Sequence[tf.Variable]) -> None:
-        """Called with the averaged weights before they are evaluated."""
+    def resume(self) -> None:
+        """Called when the weights are those of a checkpoint."""
+
+    def settle(self) -> None:
+        """Called before the averaged weights are evaluated."""
 
     def reached(self, epoch: int) -> bool:
         """Whether weights of the end of this epoch have what the method is for; epoch 0 is before
@@ -83,7 +87,9 @@ class FineTuner(Trainer):
         """Trains to the end, going on where the checkpoint stands if there is one."""
         for method in self.methods:
             method.begin(self)
-        self.restore()
+        if self.restore():
+            for method in self.methods:
+                method.resume()
         super().fit(progress)
 
     def _run_epoch(self, progress: Callable[[Progress], None]) -> None:
@@ -102,10 +108,8 @@ class FineTuner(Trainer):
 
     def _end_epoch(self) -> None:
         for method in self.methods:
-            method.settle(self.averaged.trainable_variables)
-        if not all(method.reached(self.state.epoch + 1) for method in self.methods):
-            # Not yet a candidate for the best epoch.
-            super()._end_epoch()
-            self.state.best_loss, self.state.best_epoch = float("inf"), 0
-            return
+            method.settle()
         super()._end_epoch()
+        if not all(method.reached(self.state.epoch) for method in self.methods):
+            # Not yet a candidate for the best epoch.
+            self.state.best_loss, self.state.best_epoch = math.inf, 0

@@ -13,6 +13,8 @@ class CompressOptions:
 
     Attributes:
         source: The variant to begin with.
+        prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
+        cluster: Values to reach in each table and kernel; 0 leaves it out.
         qat: Whether to train with the rounding of an int8 file (quantization-aware training).
         epochs: Passes over the training rows for each method.
         learning_rate: Highest learning rate; 0 takes a share of the run's own, see `FineTuner`.
@@ -21,6 +23,8 @@ class CompressOptions:
     """
 
     source: str = "base"
+    prune: float = 0.0
+    cluster: int = 0
     qat: bool = False
     epochs: int = 5
     learning_rate: float = 0.0
@@ -33,8 +37,19 @@ class CompressOptions:
         Raises:
             ValueError: No method is asked for, or a number lies outside its limits.
         """
+        if not 0 <= self.prune < 1:
+            raise ValueError(
+                f"prune={self.prune:g} lies outside [0, 1): 0.8 sets 80 % of the weights to zero."
+            )
+        if self.cluster and not 2 <= self.cluster <= 256:
+            raise ValueError(
+                f"cluster={self.cluster} lies outside 2 to 256: more values than 256 int8 does not "
+                "have, and one is no model."
+            )
         if not self.methods():
-            raise ValueError("No method was given, so nothing would change. Give --qat.")
+            raise ValueError(
+                "No method was given, so nothing would change. Give --prune, --cluster or --qat."
+            )
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs} must be at least 1.")
         if not 0 <= self.learning_rate <= 10:
@@ -42,7 +57,8 @@ class CompressOptions:
 
     def methods(self) -> list[str]:
         """Returns the names of the methods in the order in which they are applied."""
-        return ["qat"] if self.qat else []
+        wanted = {"prune": self.prune, "cluster": self.cluster, "qat": self.qat}
+        return [name for name, value in wanted.items() if value]
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result: all but where the data lies."""

@@ -10,6 +10,7 @@ import tf_keras as keras
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.source import Source
 from tfpipe.compress.stages import Stages, measure
+from tfpipe.compress.tensors import compare_sizes, describe_values, describe_weights
 from tfpipe.run_folder import RunFolder
 from tfpipe.versions import now, read_versions
 
@@ -35,6 +36,9 @@ def describe_variant(
         "options": options.identity(),
         "versions": read_versions(),
         "training": result.trained,
+        "sizes": compare_sizes(before, result.model),
+        "tensors": describe_weights(result.model),
+        "values": describe_values(result.model, source.splits["validation"]),
         "metrics": {
             "validation": measure(result.model, source, "validation"),
             "test": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfpipe.compress.cluster import Cluster, KeepClusters, KeepZeros
 from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
 from tfpipe.compress.source import Source
 from tfpipe.fit import EVALUATION_BATCH
@@ -41,19 +43,30 @@ def run_stages(
     source: Source,
     model: keras.Model,
     options: CompressOptions,
+    before: Sequence[str],
+    *,
     work: Path,
     progress: Callable[[Progress | str], None],
 ) -> Stages:
     """Fine-tunes `model` once for each method, in order.
 
-    Each stage keeps a checkpoint in a folder of its own in `work`, and a finished one its weights,
-    so that a killed call goes on.
+    Each stage keeps a checkpoint in a folder of its own in `work`, so that a killed call goes on.
+
+    Args:
+        source: The run's data.
+        model: What to begin with.
+        options: The methods.
+        before: The methods that made `model`.
+        work: Folder for the checkpoints.
+        progress: As for `tfpipe.train`.
     """
     result = Stages(model)
-    for number, name in enumerate(options.methods()):
+    methods = [*before, *options.methods()]
+    for index in range(len(before), len(methods)):
+        name = methods[index]
         progress(f"{name}: {options.epochs} epochs")
-        folder = RunFolder(work / f"{number}-{name}")
-        tuner = make_tuner(source, result.model, options, name, folder)
+        folder = RunFolder(work / f"{index}-{name}")
+        tuner = make_tuner(source, result.model, options, methods[: index + 1], folder)
         started = time.monotonic()
         tuner.fit(progress)
         entry = {
@@ -74,17 +87,26 @@ def make_tuner(
     source: Source,
     model: keras.Model,
     options: CompressOptions,
-    name: str,
+    names: Sequence[str],
     folder: RunFolder,
 ) -> FineTuner:
-    """Returns the fine-tuning of one method."""
-    seed = source.content["seed"]
-    methods: list[Method] = []
+    """Returns the fine-tuning of the last of `names`, which keeps what those before it made."""
+    *before, name = names
     build: Callable[[], keras.Model] = functools.partial(copy_of, model)
+    methods: list[Method] = []
+    if "cluster" in before:
+        methods.append(KeepClusters())
+    elif "prune" in before and name != "cluster":
+        methods.append(KeepZeros())
+    if name == "prune":
+        methods.append(Prune(options.prune, epochs=options.epochs))
+    if name == "cluster":
+        methods.append(Cluster(options.cluster))
     if name == "qat":
         ranges = QuantizedModel(model).ranges
-        build = functools.partial(quantized_copy_of, model, ranges)
-        methods.append(LearnRanges(epochs=options.epochs, seed=seed))
+        # Sixteen values stay sixteen where one scale rounds all of them.
+        build = functools.partial(quantized_copy_of, model, ranges, "cluster" in before)
+        methods.append(LearnRanges(epochs=options.epochs, seed=source.content["seed"]))
     return FineTuner(
         build,
         source,
@@ -102,9 +124,9 @@ def copy_of(model: keras.Model) -> keras.Model:
     return copy
 
 
-def quantized_copy_of(model: keras.Model, ranges: tf.Variable) -> QuantizedModel:
+def quantized_copy_of(model: keras.Model, ranges: tf.Variable, per_tensor: bool) -> QuantizedModel:
     """Returns the quantization-aware form of a copy; all copies share the ranges."""
-    return QuantizedModel(copy_of(model), ranges)
+    return QuantizedModel(copy_of(model), ranges, per_tensor=per_tensor)
 
 
 def measure(model: keras.Model, source: Source, split: str) -> dict[str, float]:

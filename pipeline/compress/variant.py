@@ -80,9 +80,7 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
     Raises:
         ValueError: The source has one of the methods, or is quantization-aware, which comes last.
     """
-    if options.source == BASE:
-        return
-    done = read_record(folder, options.source)["methods"]
+    done = methods_of(folder, options.source)
     again = [method for method in options.methods() if method in done]
     if again or "qat" in done:
         raise ValueError(
@@ -91,6 +89,11 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
             + (f"{again[0]} is there already" if again else "qat has to be the last")
             + ". Give another --from, for example base."
         )
+
+
+def methods_of(folder: RunFolder, variant: str) -> list[str]:
+    """Returns the methods that made a variant, in order; none for the base."""
+    return [] if variant == BASE else list(read_record(folder, variant)["methods"])
 
 
 def begin_work(folder: RunFolder, options: CompressOptions) -> Path:
@@ -127,10 +130,12 @@ def make_variant(
     work, staging = folders
     before = measure(model, source, "validation")
     check_untouched(source, options.source, before["accuracy"])
-    result = run_stages(source, model, options, work, progress)
+    methods = methods_of(source.folder, options.source)
+    result = run_stages(source, model, options, methods, work=work, progress=progress)
     save_weights(staging / "weights.npz", result.model)
     progress("measuring the variant on the test split")
     content = describe_variant(source, options, model, result)
+    content["methods"] = methods + content["methods"]
     content["weights_sha256"] = sha256_of_file(staging / "weights.npz")
     write_json_atomic(staging / "compress.json", content)
     return content
