@@ -23,6 +23,7 @@ from device_runner.manifest import (
 from tfpipe.check import BUILTIN_NAMES, inspect_tflite
 from tfpipe.export.calibration import calibration_ids
 from tfpipe.export.converter import FACTS_FILE, convert
+from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.golden import write_golden
 from tfpipe.export.staging import check_name, staging_folder
 from tfpipe.export.target import TARGETS, ExportError, choose_lowering, require_package
@@ -46,6 +47,7 @@ class ExportOptions:
         lowering: How a recurrence is written; "auto" chooses by the sequence length.
         variant: "base" or a compressed variant's name.
         name: The artifact's; None makes one of variant, target and scheme.
+        num_segments: How many Edge TPUs share the model.
     """
 
     target: str = "cpu"
@@ -53,6 +55,7 @@ class ExportOptions:
     lowering: str = "auto"
     variant: str = "base"
     name: str | None = None
+    num_segments: int = 1
 
 
 def export_artifact(
@@ -97,8 +100,8 @@ def export_artifact(
     with staging_folder(destination) as staging:
         facts = write_model(staging, folder, options, lowering)
         tokenizer = load_tokenizer(folder)
-        model_file = TARGETS[options.target].model_file
-        write_golden(staging / model_file, folder, tokenizer, length=length, scheme=options.scheme)
+        model = staging / TARGETS[options.target].model_file
+        write_golden(model, folder, tokenizer, scheme=options.scheme, target=options.target)
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -138,7 +141,10 @@ def write_model(
         facts = json.loads((work / FACTS_FILE).read_text("utf-8"))
     else:
         facts = inspect_tflite(model)
-    return {**check_model(facts, content["parameters"]), "lowering": lowering}
+    checked = {**check_model(facts, content["parameters"]), "lowering": lowering}
+    if options.target == "edgetpu":
+        checked.update(finish_edgetpu(staging, work, options.num_segments))
+    return checked
 
 
 def default_name(options: ExportOptions) -> str:
@@ -181,9 +187,10 @@ def make_manifest(
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
     model_file = TARGETS[options.target].model_file
+    extra_files = facts.get("extra_files", ())
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE, *extra_files)
     }
     return Manifest(
         name=name,

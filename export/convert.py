@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.export.converter import REFUSAL_FILE
+from tfpipe.export.float_tables import widen_tables
+from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
@@ -24,7 +27,8 @@ def main(job_path: Path) -> None:
     What is wrong with the run goes into REFUSAL_FILE; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    function = build_or_refuse(job_path, job)
+    with save_refusal(job_path):
+        function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
     module = tf.Module()
     saved = job_path.parent / "saved_model"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
@@ -32,16 +36,18 @@ def main(job_path: Path) -> None:
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
     set_scheme(converter, job)
-    Path(job["output"]).write_bytes(converter.convert())
+    data = converter.convert()
+    if job["target"] == "gpu" and job["scheme"] == "float16":
+        data = widen_tables(data)
+    Path(job["output"]).write_bytes(data)
 
 
-def build_or_refuse(
-    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> Any:
-    """Returns the inference form of the job's variant; where there is none, ends the process with
-    the reason in REFUSAL_FILE beside the job."""
+@contextlib.contextmanager
+def save_refusal(job_path: Path) -> Iterator[None]:
+    """Ends the process where the block raises a ValueError, its text in REFUSAL_FILE beside the
+    job."""
     try:
-        return build_function(job, layers)
+        yield
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)

@@ -40,6 +40,19 @@ TARGETS = {
         schemes=("float32", "float16", "dynamic_int8", "int8"),
         lowerings=("unrolled", "loop"),
     ),
+    # Everything on the GPU or nothing: no control flow, lookups with one-dimensional ids.
+    "gpu": Target(
+        runtime="ai-edge-litert",
+        schemes=("float16", "float32"),
+        lowerings=("unrolled",),
+    ),
+    # The tail behind the embedding lookup, which stays on the host; int8 from end to end.
+    "edgetpu": Target(
+        runtime="ai-edge-litert",
+        schemes=("int8",),
+        lowerings=("unrolled",),
+        converter="tfpipe.export.convert_edgetpu",
+    ),
     "onnx": Target(
         runtime="onnxruntime",
         schemes=("float32", "int8"),
@@ -107,8 +120,8 @@ def choose_lowering(
     if lowering == "unrolled" and sequence_length > 4 * MAX_UNROLLED_STEPS:
         raise ExportError(
             f"lowering=unrolled with sequence_length={sequence_length}: over "
-            f"{4 * MAX_UNROLLED_STEPS} steps the graph takes many minutes to convert. "
-            "Use --lowering loop."
+            f"{4 * MAX_UNROLLED_STEPS} steps the graph takes many minutes to convert. Use "
+            + ("--lowering loop." if "loop" in limits.lowerings else "a shorter one.")
         )
     return lowering
 

@@ -24,12 +24,14 @@ class ModelRun:
         outputs: float32 `(n, num_classes)`.
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow", as the child found it.
         runtime_version: Version of that package.
+        adapter: Name of the GPU that ran it; None for a CPU.
     """
 
     token_ids: NDArray[np.int32]
     outputs: NDArray[np.float32]
     runtime: str
     runtime_version: str
+    adapter: str | None = None
 
 
 def run_model(
@@ -38,6 +40,7 @@ def run_model(
     *,
     texts: Path | None = None,
     token_ids: NDArray[np.int32] | None = None,
+    delegate: str = "cpu",
     time_limit_s: float = TIME_LIMIT_SECONDS,
 ) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
@@ -49,6 +52,7 @@ def run_model(
         folder: Where the child's input and output go.
         texts: JSON lines; the artifact's own tokenizer encodes them.
         token_ids: int32 `(n, sequence_length)`, instead of texts.
+        delegate: What runs the file, one of `device_runner.loading.DELEGATES`.
 
     Raises:
         ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
@@ -60,9 +64,14 @@ def run_model(
         np.save(folder / "token_ids.npy", token_ids)
         source = f"--token-ids={folder / 'token_ids.npy'}"
     said: dict[str, Any] = LocalDevice().run(
-        ["run", source, f"--output={output}", "--", str(model)], time_limit_s=time_limit_s
+        ["run", source, f"--output={output}", f"--delegate={delegate}", "--", str(model)],
+        time_limit_s=time_limit_s,
     )
     with np.load(output, allow_pickle=False) as arrays:
         return ModelRun(
-            arrays["token_ids"], arrays["outputs"], said["runtime"], said["runtime_version"]
+            arrays["token_ids"],
+            arrays["outputs"],
+            said["runtime"],
+            said["runtime_version"],
+            said.get("adapter"),
         )

@@ -18,6 +18,7 @@ from tfpipe.comparison import check_figures, check_outputs, compare, encode_labe
 from tfpipe.data import read_labelled
 from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
+from tfpipe.gpu_verification import verify_on_gpu
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
@@ -69,7 +70,9 @@ def verify(
         lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
         ran = run_model(Path(artifact), Path(work), texts=lines)
     result = judge(opened, folder, ran, texts=texts, targets=targets)
-    result["failures"] += goldens
+    figures, failures = verify_on_gpu(Path(artifact), opened.manifest.target, ran)
+    result.update(figures)
+    result["failures"] += goldens + failures
     result["passed"] = not result["failures"]
     if data is None:
         write_json_atomic(Path(artifact) / "verify.json", result)

@@ -31,7 +31,7 @@ STAGES = {
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model",
     "export": "export",
-    "verify": "comparison predict thresholds verified verify",
+    "verify": "comparison gpu_verification predict thresholds verified verify",
     "bench": "bench bench_file bench_table",
     "report": "report",
     "commands": "cli cli_output",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfpipe.devices.runner import run_process
+from tfpipe.devices.software_gpu import gpu_environment
 
 
 class LocalDevice:
@@ -28,4 +29,4 @@ class LocalDevice:
         """Runs a command of device_runner; see `tfpipe.devices.Device`."""
         # -P: nothing in the user's present folder may stand in for a module of the runner.
         command = [sys.executable, "-P", "-m", "device_runner", *arguments]
-        return run_process(command, time_limit_s=time_limit_s)
+        return run_process(command, time_limit_s=time_limit_s, environment=gpu_environment())
