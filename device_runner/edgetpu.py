@@ -181,6 +181,9 @@ def advise(said: str) -> str:
 def _load_delegate(runtime: str) -> Any:
     """Returns the Edge TPU's delegate, made by the runtime that will use it."""
     module = importlib.import_module(RUNTIMES[runtime][0])
+    # A delegate that cannot be loaded prints a traceback of its own when it is thrown away.
+    if hasattr(module, "Delegate") and not hasattr(module.Delegate, "_library"):
+        module.Delegate._library = None
     load = (
         module.lite.experimental.load_delegate if runtime == "tensorflow" else module.load_delegate
     )
