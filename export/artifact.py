@@ -27,6 +27,7 @@ from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
+from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.golden import write_golden
 from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
@@ -53,6 +54,7 @@ class ExportOptions:
         runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
             for the host's own.
         name: The artifact's; None makes one of variant, target and scheme.
+        num_segments: How many Edge TPUs share the model.
     """
 
     target: str = "cpu"
@@ -61,6 +63,7 @@ class ExportOptions:
     variant: str = "base"
     runtime: str | None = None
     name: str | None = None
+    num_segments: int = 1
 
 
 def export_artifact(
@@ -108,8 +111,10 @@ def export_artifact(
         facts = write_model(staging, folder, options, lowerings, device)
         facts["proof"] = found
         tokenizer = load_tokenizer(folder)
-        model_file = TARGETS[options.target].model_file
-        write_golden(staging / model_file, folder, tokenizer, scheme=options.scheme, device=device)
+        model = staging / TARGETS[options.target].model_file
+        write_golden(
+            model, folder, tokenizer, scheme=options.scheme, target=options.target, device=device
+        )
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -163,11 +168,14 @@ def write_model(
     else:
         facts = inspect_tflite(path)
     path.rename(staging / TARGETS[options.target].model_file)
-    return {
+    checked = {
         **check_model(facts, content["parameters"]),
         "lowering": lowering,
         "candidates": candidates,
     }
+    if options.target == "edgetpu":
+        checked.update(finish_edgetpu(staging, work, options.num_segments))
+    return checked
 
 
 def check_quantized(options: ExportOptions) -> ExportOptions:
@@ -253,9 +261,10 @@ def make_manifest(
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
     model_file = TARGETS[options.target].model_file
+    extra_files = facts.get("extra_files", ())
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE, *extra_files)
     }
     return Manifest(
         name=name,

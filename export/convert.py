@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
+from tfpipe.export.float_tables import widen_tables
+from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
@@ -32,7 +35,8 @@ def main(job_path: Path) -> None:
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    _model, function = build_or_refuse(job_path, job)
+    with save_refusal(job_path):
+        _model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
@@ -44,16 +48,18 @@ def main(job_path: Path) -> None:
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
     set_scheme(converter, job)
-    Path(job["output"]).write_bytes(converter.convert())
+    data = converter.convert()
+    if job["target"] == "gpu" and job["scheme"] == "float16":
+        data = widen_tables(data)
+    Path(job["output"]).write_bytes(data)
 
 
-def build_or_refuse(
-    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> tuple[Any, Any]:
-    """Returns the model of the job's variant and its inference form; where there is none, ends the
-    process with the reason in REFUSAL_FILE beside the job."""
+@contextlib.contextmanager
+def save_refusal(job_path: Path) -> Iterator[None]:
+    """Ends the process where the block raises a ValueError, its text in REFUSAL_FILE beside the
+    job."""
     try:
-        return build_function(job, layers)
+        yield
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)

@@ -120,6 +120,15 @@ def lower_dense(layer: keras.layers.Dense, inputs: Any) -> Any:
     return layer.activation(tf.matmul(inputs, tf.constant(kernel)) + tf.constant(bias))
 
 
+def lower_convolution(layer: keras.layers.Conv1D, states: Any) -> Any:
+    """(sequence_length, features) → (sequence_length, filters); the matrix is one row of an image,
+    zero beyond its ends."""
+    kernel, bias = weights_of(layer)
+    row = tf.reshape(states, [1, 1, *states.shape])
+    result = tf.nn.conv2d(row, tf.constant(kernel[None]), 1, "SAME") + tf.constant(bias)
+    return tf.reshape(layer.activation(result), [states.shape[0], result.shape[-1]])
+
+
 def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
     """(sequence_length, embedding_dim) → the same; one product makes query, key and value."""
     qkv_kernel, qkv_bias, output_kernel, output_bias = weights_of(layer)
@@ -163,6 +172,7 @@ LOWERED: dict[type, Callable[..., Any]] = {
     SelfAttention: lower_attention,
     keras.layers.Add: lambda _, first, second: first + second,
     keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),
+    keras.layers.Conv1D: lower_convolution,
     keras.layers.Dense: lower_dense,
     keras.layers.LayerNormalization: lower_layer_norm,
 }

@@ -84,8 +84,8 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu or onnx.")
-@click.option("--scheme", help="float32 (default), float16, dynamic_int8 or int8.")
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu or onnx.")
+@click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
 @click.option(
     "--lowering",
     default="auto",
@@ -98,6 +98,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     metavar="NAME==VERSION",
     help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
 )
+@click.option("--num-segments", default=1, show_default=True, help="Edge TPUs that share it.")
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
 @format_option

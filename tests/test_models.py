@@ -139,6 +139,10 @@ def test_constraints_zero_what_padding_needs():
             "num_heads=5 does not divide embedding_dim=64. Use one of",
         ),
         (lambda: MODELS["transformer"](50, 8, 3, norm="mid"), "norm='mid' is unknown"),
+        (
+            lambda: MODELS["textcnn"](50, 8, 3, smallest_kernel=4, largest_kernel=3),
+            "largest_kernel=3 is below smallest_kernel=4",
+        ),
     ],
 )
 def test_bad_argument_is_refused(make, message):
