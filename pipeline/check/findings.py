@@ -148,7 +148,7 @@ CODES = {
     "float-left": Code(
         "warning",
         "a quantized file still holds large float constants",
-        "Quantize the named layers too, or mean it: tfpipe export … --scheme int8.",
+        "Quantize them too (tfpipe export … --scheme int8), or leave them float on purpose.",
     ),
     "embedding-guard": Code(
         "warning",
