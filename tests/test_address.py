@@ -126,13 +126,13 @@ def test_named_configuration_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setenv("TFPIPE_DEVICES", str(tmp_path / "none.toml"))
     with pytest.raises(FileNotFoundError, match=r"TFPIPE_DEVICES=.*none.toml is not there"):
-        parse_address("local")
+        parse_address("kitchen")
 
 
 def test_configuration_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     configure(tmp_path, "[devices")
     with pytest.raises(ValueError, match="devices.toml is not TOML"):
-        parse_address("local")
+        parse_address("kitchen")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,20 @@ def test_configuration_that_is_not_toml_is_refused(tmp_path: Path) -> None:
         "[devices.pi]\naddress = 3\n",
         "[devices.pi]\naddress = 'adb'\ncommand = 'rm'\n",
         "[devices.'a b']\naddress = 'adb'\n",
+        "[devices.local]\naddress = 'adb'\n",
         "devices = 3\n",
     ],
 )
 def test_configuration_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
     configure(tmp_path, text)
     with pytest.raises(ValueError, match=r"devices.toml: devices\..* is .*, expected texts under"):
-        parse_address("local")
+        parse_address("kitchen")
+
+
+def test_damaged_configuration_does_not_stop_what_needs_none(tmp_path: Path) -> None:
+    configure(tmp_path, "[devices")
+    for name in ("local", "adb", "ssh://board"):
+        assert parse_address(name).name == name
 
 
 def test_configuration_of_the_present_folder_is_not_read(

@@ -17,6 +17,7 @@ _HOST6 = re.compile(r"(?:([A-Za-z0-9_][A-Za-z0-9_.-]*)@)?\[([0-9A-Fa-f:]+)\](?::
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 _PATH = re.compile(r"[A-Za-z0-9_.~/+][A-Za-z0-9_.~/+-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_KINDS = {"adb", "browser", "local"}
 _KEYS = {"address", "python", "folder", "ssh_config"}
 
 
@@ -94,7 +95,8 @@ def configuration_file() -> Path:
 
 
 def _find(name: str) -> Address:
-    configured = _read_configuration()
+    # A damaged configuration must not stop what does not need it.
+    configured = _read_configuration() if _NAME.fullmatch(name) and name not in _KINDS else {}
     if name in configured:
         table = configured[name]
         where = f"{configuration_file()}: devices.{name}"
@@ -166,6 +168,7 @@ def _read_configuration() -> dict[str, dict[str, str]]:
     for name, table in devices.items() if isinstance(devices, dict) else [("", None)]:
         if (
             not _NAME.fullmatch(name)
+            or name in {*_KINDS, "all"}
             or not isinstance(table, dict)
             or not {"address"} <= table.keys() <= _KEYS
             or not all(isinstance(value, str) for value in table.values())
