@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
+from device_runner.loading import TARGET_DELEGATES
 from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
 from tfpipe.devices import RunnerDiedError
@@ -64,7 +65,9 @@ def verify(
     folder = find_run(Path(artifact), run)
     check_origin(opened, folder)
     texts, targets = read_examples(folder, data)
-    goldens = check_goldens(Path(artifact))
+    # The host has no Edge TPU: its artifacts are proved by the same tail on the CPU.
+    delegate = TARGET_DELEGATES.get(opened.manifest.target, "cpu")
+    goldens = check_goldens(Path(artifact), delegate)
     with tempfile.TemporaryDirectory() as work:
         lines = Path(work) / "texts.jsonl"
         lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
@@ -140,9 +143,9 @@ def read_examples(folder: RunFolder, data: str | Path | None) -> tuple[list[str]
     return [text for text, _ in examples], targets
 
 
-def check_goldens(artifact: Path) -> list[str]:
+def check_goldens(artifact: Path, delegate: str) -> list[str]:
     """Runs the artifact's goldens as a device does; returns why they failed, if they did."""
-    arguments = ["verify", "--", str(artifact)]
+    arguments = ["verify", f"--delegate={delegate}", "--", str(artifact)]
     try:
         LocalDevice().run(arguments, time_limit_s=TIME_LIMIT_SECONDS)
     except RunnerDiedError:
