@@ -406,6 +406,7 @@ def test_artifact_with_the_compiler_keeps_both_files(
     check = json.loads((folder / "check.json").read_text())
     assert (check["edgetpu"]["compiled"], check["edgetpu"]["unknown"]) == (True, 3)
     assert "2 of 93 ops are mapped" in check["findings"][0]["message"]
+    assert verify(folder)["passed"], "without an Edge TPU, by the same tail on the CPU"
     # No Edge TPU here: the delegate's own words, and what to do.
     with pytest.raises(ValueError, match="libedgetpu.*install libedgetpu1-std|edgetpu"):
         load_tail_model(str(folder), 1, "edgetpu")
