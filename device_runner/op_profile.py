@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from device_runner.interpreter import Model
 from device_runner.litert_c import ProfiledModel, ProfilerError, names_of
 from device_runner.percentiles import percentile
 from device_runner.runnable import Runnable, open_runnable
@@ -57,7 +58,7 @@ def profile_ops(
     if num_runs < 1:
         raise ValueError(f"num_runs={num_runs}, expected at least 1. Use 500.")
     runnable = open_runnable(path, num_threads)
-    if runnable.model.runtime != "ai-edge-litert":
+    if not isinstance(runnable.model, Model) or runnable.model.runtime != "ai-edge-litert":
         raise ProfilerError(
             f"{runnable.model.runtime} {runnable.model.runtime_version} has no profiler in Python. "
             "Use ai-edge-litert 2.3.0 for per-op times."

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from device_runner.encode import Tokenizer
 from device_runner.files import sha256_of_file, write_json_atomic
@@ -21,49 +16,16 @@ from device_runner.manifest import (
     classification_signature,
     write_manifest,
 )
-from tfpipe.check import inspect_tflite
-from tfpipe.devices import Device, open_device
-from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
-from tfpipe.export.calibration import calibration_ids, probe_ids
-from tfpipe.export.candidates import convert_fastest
-from tfpipe.export.converter import FACTS_FILE, convert
-from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.golden import write_golden
-from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
+from tfpipe.export.model_file import open_runtime, write_model
+from tfpipe.export.options import ExportOptions as ExportOptions
+from tfpipe.export.options import check_quantized, default_name
+from tfpipe.export.target import TARGETS, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import check_name, staging_folder
 from tfpipe.variant import is_quantized, load_tokenizer
 from tfpipe.versions import now, read_versions
-
-# A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
-# of one byte a parameter means that weights are missing.
-MIN_BYTES_PER_PARAMETER = 0.9
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to make of a variant.
-
-    Attributes:
-        target: A key of `tfpipe.export.target.TARGETS`.
-        scheme: Types of weights and activations.
-        lowering: How a recurrence is written; "auto" measures the candidates here and takes the
-            fastest right one.
-        variant: "base" or a compressed variant's name.
-        runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
-            for the host's own.
-        name: The artifact's; None makes one of variant, target and scheme.
-        num_segments: How many Edge TPUs share the model.
-    """
-
-    target: str = "cpu"
-    scheme: str = "float32"
-    lowering: str = "auto"
-    variant: str = "base"
-    runtime: str | None = None
-    name: str | None = None
-    num_segments: int = 1
 
 
 def export_artifact(
@@ -127,126 +89,6 @@ def export_artifact(
         **{key: facts[key] for key in ("model_size_bytes", "zip_size_bytes", "min_runtime")},
         "sha256": manifest.model_sha256,
     }
-
-
-def write_model(
-    staging: Path,
-    folder: RunFolder,
-    options: ExportOptions,
-    lowerings: Sequence[str],
-    device: Device,
-) -> dict[str, Any]:
-    """Converts the variant into `staging`, with a work folder beside it; returns check.json's
-    content."""
-    work = staging / "work"
-    work.mkdir()
-    content = folder.read()
-    length = content["recipe"]["data"]["sequence_length"]
-    tokenizer = load_tokenizer(folder)
-    job = {
-        "run": str(folder.path),
-        "variant": options.variant,
-        "target": options.target,
-        "scheme": options.scheme,
-        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
-    }
-    if options.scheme == "int8" and not is_quantized(folder, options.variant):
-        job["calibration"] = str(work / "calibration.npy")
-        np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
-    candidates: list[dict[str, Any]] = []
-    lowering = lowerings[0]
-    if len(lowerings) == 1:
-        path = convert({**job, "lowering": lowering}, work)
-    else:
-        token_ids = probe_ids(folder, tokenizer, length)
-        path, lowering, candidates = convert_fastest(
-            job, work, lowerings, token_ids=token_ids, device=device
-        )
-    facts_file = path.with_name(FACTS_FILE)
-    if facts_file.is_file():
-        facts = json.loads(facts_file.read_text("utf-8"))
-    else:
-        facts = inspect_tflite(path)
-    path.rename(staging / TARGETS[options.target].model_file)
-    checked = {
-        **check_model(facts, content["parameters"]),
-        "lowering": lowering,
-        "candidates": candidates,
-    }
-    if options.target == "edgetpu":
-        checked.update(finish_edgetpu(staging, work, options.num_segments))
-    return checked
-
-
-def check_quantized(options: ExportOptions) -> ExportOptions:
-    """Returns the options for a quantization-aware variant, whose rounding is that of one graph.
-
-    Raises:
-        ExportError: They ask for another graph.
-    """
-    asked = (options.target, options.scheme, options.lowering)
-    if asked[:2] != ("cpu", "int8") or asked[2] not in ("auto", "unrolled"):
-        raise ExportError(
-            f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
-            f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
-            "Use --target cpu --scheme int8, or another --variant."
-        )
-    return replace(options, lowering="unrolled")
-
-
-def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
-    """Returns where the file is run, and {"wanted", "proven", "reason"}: where this machine cannot
-    have the runtime, the host's own stands in and `proven` is False.
-
-    Raises:
-        ExportError: A TFLite runtime for another kind of file.
-    """
-    wanted = options.runtime
-    if wanted is None:
-        return open_device("local"), {"wanted": None, "proven": True, "reason": None}
-    if options.target != "cpu":
-        raise ExportError(
-            f"runtime={wanted!r} with target={options.target!r}: only files for target cpu are "
-            "made for a TFLite runtime. Leave --runtime out."
-        )
-    try:
-        device = open_device(f"local?runtime={wanted}")
-        return device, {"wanted": parse_runtime(wanted).spec, "proven": True, "reason": None}
-    except NoEnvironmentError as error:
-        reason = f"not verified on this Python: {error}"
-        return open_device("local"), {"wanted": wanted, "proven": False, "reason": reason}
-
-
-def default_name(options: ExportOptions) -> str:
-    """Returns for example "cpu-int8", with a compressed variant's name before it."""
-    parts = [options.target, options.scheme]
-    if options.variant != "base":
-        parts.insert(0, options.variant)
-    if options.runtime is not None:
-        parts.append(parse_runtime(options.runtime).spec.replace("==", "-"))
-    return "-".join(parts)
-
-
-def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
-    """Returns what check.json holds of a converted file.
-
-    Raises:
-        ExportError: It would not load and run whole on a CPU, or it lacks weights.
-    """
-    errors = [entry for entry in facts.get("findings", []) if entry["severity"] == "error"]
-    if errors:
-        raise ExportError(
-            "the converted file would not run: "
-            + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
-            + " Report this."
-        )
-    stored = sum(facts["bytes_by_dtype"].values())
-    if stored < MIN_BYTES_PER_PARAMETER * parameters:
-        raise ExportError(
-            f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
-            f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
-        )
-    return {"ok": True, "findings": [], **facts}
 
 
 def make_manifest(

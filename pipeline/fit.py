@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
 from tfpipe.corpus import EncodedSplit
 from tfpipe.fit_progress import Progress
-from tfpipe.metrics import near_best, predict_labels, score_predictions
+from tfpipe.metrics import deciding_score, near_best, predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
     average_weights,
@@ -87,9 +87,8 @@ class Trainer:
         )
 
     def _signature(self) -> list[tf.TensorSpec]:
-        targets = (None, self.num_classes) if self.multi_label else (None,)
-        token_ids = tf.TensorSpec((None, None), tf.int32)
-        return [token_ids, tf.TensorSpec(targets, tf.int32), tf.TensorSpec((), tf.float32)]
+        targets = tf.TensorSpec((None, self.num_classes) if self.multi_label else (None,), tf.int32)
+        return [tf.TensorSpec((None, None), tf.int32), targets, tf.TensorSpec((), tf.float32)]
 
     def _update(self, token_ids: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
         """One step of the optimizer and of the running mean; returns (summed loss, right ones)."""
@@ -179,7 +178,7 @@ class Trainer:
             "seconds": round(state.seconds, 3),
         }
         state.history.append(entry)
-        score = figures["micro_f1" if self.multi_label else "accuracy"]
+        score = deciding_score(figures)
         state.best_score = max(score, state.best_score)
         if near_best(score, state.best_score, len(self.validation.lengths)):
             state.best_epoch = state.epoch

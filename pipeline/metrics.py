@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,11 @@ def confusion_matrix(
     cells = targets.astype(np.int64) * size + predictions
     counts = np.bincount(cells, minlength=size * size)
     return {"labels": labels, "counts": counts.reshape(size, size).tolist()}
+
+
+def deciding_score(figures: Mapping[str, float]) -> float:
+    """Returns the metric that epochs are chosen by: micro-F1 of multi-label, else accuracy."""
+    return figures.get("micro_f1", figures["accuracy"])
 
 
 def near_best(score: float, best: float, num_examples: int) -> bool:

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tfpipe.check import inspect_tflite
-from tfpipe.export.artifact import check_model
+from tfpipe.export.model_file import check_model
 from tfpipe.export.target import ExportError
 
 

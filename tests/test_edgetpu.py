@@ -28,7 +28,7 @@ from tfpipe.export.convert_edgetpu import (
 from tfpipe.export.edgetpu_compiler import command_elsewhere, compile_for_edgetpu, compiled_names
 from tfpipe.export.edgetpu_form import find_embedding, tail_form
 from tfpipe.export.edgetpu_log import count_statuses, parse_log
-from tfpipe.export.edgetpu_rules import Operation, Tensor, predict_mapping, predict_status
+from tfpipe.export.edgetpu_rules import predict_mapping
 from tfpipe.export.recurrence import weights_of
 from tfpipe.export.target import ExportError
 from tfpipe.models import MODELS
@@ -237,34 +237,6 @@ def test_compiler_that_is_no_program_is_an_error(model: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(ExportError, match="cannot be run: .* x86-64 Linux"):
         compile_for_edgetpu(str(program), model, model.parent)
-
-
-def operation(name: str, *shapes: tuple[int, ...], **changes: Any) -> Operation:
-    inputs = tuple(Tensor(shape, "int8", index > 0) for index, shape in enumerate(shapes[:-1]))
-    values = {"builtin": 9, "version": 1, "inputs": inputs} | changes
-    return Operation(name, outputs=(Tensor(shapes[-1], "int8", False),), **values)
-
-
-@pytest.mark.parametrize(
-    ("asked", "status"),
-    [
-        (operation("FULLY_CONNECTED", (1, 8), (4, 8), (1, 4)), log.MAPPED),
-        (operation("FULLY_CONNECTED", (7, 8), (4, 8), (7, 4)), log.TWO_DIMENSIONS),
-        (operation("CONV_2D", (1, 1, 7, 8), (4, 1, 1, 8), (1, 1, 7, 4)), log.MAPPED),
-        (operation("CONV_2D", (30, 5, 7, 8), (4, 1, 1, 8), (30, 5, 7, 4)), log.RANK),
-        (operation("BATCH_MATMUL", (1, 8), (1, 8)), log.UNSUPPORTED),
-        (operation("QUANTIZE", (1, 8), (1, 8), version=3), log.VERSION),
-        (operation("TRANSPOSE", (1, 8), (2,), (8, 1)), log.LIMITATION),
-        (operation("GELU", (1, 8), (1, 8), builtin=150), log.UNSUPPORTED),
-        (operation("TANH", (1, 8), inputs=(Tensor((1, 8), "float32", False),)), log.DATA_TYPE),
-        (
-            operation("FULLY_CONNECTED", (1, 4), inputs=(Tensor((1, 8), "int8", False),) * 2),
-            log.NOT_CONSTANT,
-        ),
-    ],
-)
-def test_rules_speak_the_words_of_the_compiler(asked: Operation, status: str) -> None:
-    assert predict_status(asked) == status
 
 
 def build(name: str) -> Any:

@@ -11,8 +11,9 @@ import pytest
 from tfpipe.devices import environment, open_device
 from tfpipe.devices.environment import NoEnvironmentError, Runtime, environment_python
 from tfpipe.devices.environment import parse_runtime as parse
-from tfpipe.export import artifact as artifact_module
-from tfpipe.export.artifact import ExportOptions, default_name, export_artifact
+from tfpipe.export import model_file
+from tfpipe.export.artifact import export_artifact
+from tfpipe.export.options import ExportOptions, default_name
 from tfpipe.export.target import ExportError
 from tfpipe.verify import verify
 
@@ -46,7 +47,7 @@ def test_a_device_keeps_the_runtime_that_it_has():
     with pytest.raises(ValueError, match="has a runtime, which only local can choose"):
         open_device("ssh://pi@board?runtime=oldest")
     with pytest.raises(ExportError, match="only files for target cpu are made for a TFLite"):
-        artifact_module.open_runtime(ExportOptions(target="onnx", runtime="oldest"))
+        model_file.open_runtime(ExportOptions(target="onnx", runtime="oldest"))
 
 
 def test_no_python_for_the_old_runtime_is_said(monkeypatch):
@@ -85,7 +86,7 @@ def test_export_without_that_runtime_is_marked(exported_run, tmp_path, monkeypat
             raise NoEnvironmentError("runtime=tflite-runtime==2.14.0 has no wheel for Python 3.13.")
         return open_device(name)
 
-    monkeypatch.setattr(artifact_module, "open_device", refuse)
+    monkeypatch.setattr(model_file, "open_device", refuse)
     run = shutil.copytree(exported_run, tmp_path / "run")
     file = run / "exports" / "cpu-float32" / "model.tflite"
     jobs = []
@@ -94,7 +95,7 @@ def test_export_without_that_runtime_is_marked(exported_run, tmp_path, monkeypat
         jobs.append(job)
         return Path(shutil.copy(file, folder / "out"))
 
-    monkeypatch.setattr(artifact_module, "convert", convert)
+    monkeypatch.setattr(model_file, "convert", convert)
     result = export_artifact(run, ExportOptions(lowering="unrolled", runtime="oldest"))
     proof = json.loads((Path(result["artifact"]) / "check.json").read_text())["proof"]
     assert proof["proven"] is False

@@ -20,6 +20,7 @@ import tfpipe
 from device_runner.artifact import read_artifact
 from tfpipe.config import MODEL_NAMES, load_recipe
 from tfpipe.export import artifact as artifact_module
+from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
 from tfpipe.export.golden import HOSTILE_TEXTS
@@ -66,7 +67,7 @@ def quick_convert(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def convert(job: dict[str, Any], folder: Path) -> Path:
         return Path(shutil.copy(run / "exports" / "cpu-float32" / "model.tflite", folder / "out"))
 
-    monkeypatch.setattr(artifact_module, "convert", convert)
+    monkeypatch.setattr(model_file, "convert", convert)
     return run
 
 
@@ -214,7 +215,8 @@ def test_old_artifact_stays_when_the_new_export_fails(
     def fail(*_: Any, **__: Any) -> None:
         raise error("planted")
 
-    monkeypatch.setattr(artifact_module, step, fail)
+    owner = model_file if step in ("convert", "check_model") else artifact_module
+    monkeypatch.setattr(owner, step, fail)
     before = contents(quick_convert)
     with pytest.raises(error, match="planted"):
         export_artifact(quick_convert, overwrite=True)

@@ -22,7 +22,7 @@ from tfpipe.bench import bench
 from tfpipe.cli import cli
 from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
-from tfpipe.export import artifact as artifact_module
+from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS, threshold_of
@@ -81,7 +81,7 @@ def plant(trained_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Mon
             (work / "out.tflite").write_bytes(converter.convert())
             return work / "out.tflite"
 
-        monkeypatch.setattr(artifact_module, "convert", convert)
+        monkeypatch.setattr(model_file, "convert", convert)
         return Path(export_artifact(run, ExportOptions(name="planted"))["artifact"])
 
     return make

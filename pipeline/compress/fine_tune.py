@@ -12,6 +12,7 @@ import tf_keras as keras
 from tfpipe.compress.source import Source
 from tfpipe.fit import Trainer
 from tfpipe.fit_progress import Progress
+from tfpipe.metrics import deciding_score
 from tfpipe.run_folder import RunFolder
 
 # Of the run's own highest learning rate: the weights are good already, only the method is new.
@@ -98,7 +99,7 @@ class FineTuner(Trainer):
                 method.begin_epoch(self)
             if not self.state.epoch and all(method.reached(0) for method in self.methods):
                 # What needs no training to have what it should may be best as it is.
-                self.state.best_loss, _ = self.evaluate(self.validation)
+                self.state.best_score = deciding_score(self.evaluate(self.validation)[1])
                 self.best = self.averaged.get_weights()
         super()._run_epoch(progress)
 
@@ -112,4 +113,4 @@ class FineTuner(Trainer):
         super()._end_epoch()
         if not all(method.reached(self.state.epoch) for method in self.methods):
             # Not yet a candidate for the best epoch.
-            self.state.best_loss, self.state.best_epoch = math.inf, 0
+            self.state.best_score, self.state.best_epoch = -math.inf, 0

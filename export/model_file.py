@@ -1,0 +1,121 @@
+"""A trained variant and a request → its model file, and the facts of check.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpipe.check import inspect_tflite
+from tfpipe.devices import Device, open_device
+from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
+from tfpipe.export.calibration import calibration_ids, probe_ids
+from tfpipe.export.candidates import convert_fastest
+from tfpipe.export.converter import FACTS_FILE, convert
+from tfpipe.export.edgetpu import finish_edgetpu
+from tfpipe.export.options import ExportOptions
+from tfpipe.export.target import TARGETS, ExportError
+from tfpipe.run_folder import RunFolder
+from tfpipe.variant import is_quantized, load_tokenizer
+
+# A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
+# of one byte a parameter means that weights are missing.
+MIN_BYTES_PER_PARAMETER = 0.9
+
+
+def write_model(
+    staging: Path,
+    folder: RunFolder,
+    options: ExportOptions,
+    lowerings: Sequence[str],
+    device: Device,
+) -> dict[str, Any]:
+    """Converts the variant into `staging`, with a work folder beside it; returns check.json's
+    content."""
+    work = staging / "work"
+    work.mkdir()
+    content = folder.read()
+    length = content["recipe"]["data"]["sequence_length"]
+    tokenizer = load_tokenizer(folder)
+    job = {
+        "run": str(folder.path),
+        "variant": options.variant,
+        "target": options.target,
+        "scheme": options.scheme,
+        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
+    }
+    if options.scheme == "int8" and not is_quantized(folder, options.variant):
+        calibration = work / "calibration.npy"
+        np.save(calibration, calibration_ids(folder, tokenizer, length))
+        job["calibration"] = str(calibration)
+    candidates: list[dict[str, Any]] = []
+    lowering = lowerings[0]
+    if len(lowerings) == 1:
+        path = convert({**job, "lowering": lowering}, work)
+    else:
+        token_ids = probe_ids(folder, tokenizer, length)
+        path, lowering, candidates = convert_fastest(
+            job, work, lowerings, token_ids=token_ids, device=device
+        )
+    facts_file = path.with_name(FACTS_FILE)
+    if facts_file.is_file():
+        facts = json.loads(facts_file.read_text("utf-8"))
+    else:
+        facts = inspect_tflite(path)
+    path.rename(staging / TARGETS[options.target].model_file)
+    checked = {
+        **check_model(facts, content["parameters"]),
+        "lowering": lowering,
+        "candidates": candidates,
+    }
+    if options.target == "edgetpu":
+        checked.update(finish_edgetpu(staging, work, options.num_segments))
+    return checked
+
+
+def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
+    """Returns where the file is run, and {"wanted", "proven", "reason"}: where this machine cannot
+    have the runtime, the host's own stands in and `proven` is False.
+
+    Raises:
+        ExportError: A TFLite runtime for another kind of file.
+    """
+    wanted = options.runtime
+    if wanted is None:
+        return open_device("local"), {"wanted": None, "proven": True, "reason": None}
+    if options.target != "cpu":
+        raise ExportError(
+            f"runtime={wanted!r} with target={options.target!r}: only files for target cpu are "
+            "made for a TFLite runtime. Leave --runtime out."
+        )
+    try:
+        device = open_device(f"local?runtime={wanted}")
+        return device, {"wanted": parse_runtime(wanted).spec, "proven": True, "reason": None}
+    except NoEnvironmentError as error:
+        reason = f"not verified on this Python: {error}"
+        return open_device("local"), {"wanted": wanted, "proven": False, "reason": reason}
+
+
+def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
+    """Returns what check.json holds of a converted file.
+
+    Raises:
+        ExportError: It would not load and run whole on a CPU, or it lacks weights.
+    """
+    errors = [entry for entry in facts.get("findings", []) if entry["severity"] == "error"]
+    if errors:
+        raise ExportError(
+            "the converted file would not run: "
+            + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
+            + " Report this."
+        )
+    stored = sum(facts["bytes_by_dtype"].values())
+    if stored < MIN_BYTES_PER_PARAMETER * parameters:
+        raise ExportError(
+            f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
+            f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
+        )
+    return {"ok": True, "findings": [], **facts}

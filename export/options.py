@@ -1,0 +1,59 @@
+"""What to make of a trained variant: the request that an export answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tfpipe.devices.environment import parse_runtime
+from tfpipe.export.target import ExportError
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to make of a variant.
+
+    Attributes:
+        target: A key of `tfpipe.export.target.TARGETS`.
+        scheme: Types of weights and activations.
+        lowering: How a recurrence is written; "auto" measures the candidates here and takes the
+            fastest right one.
+        variant: "base" or a compressed variant's name.
+        runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
+            for the host's own.
+        name: The artifact's; None makes one of variant, target and scheme.
+        num_segments: How many Edge TPUs share the model.
+    """
+
+    target: str = "cpu"
+    scheme: str = "float32"
+    lowering: str = "auto"
+    variant: str = "base"
+    runtime: str | None = None
+    name: str | None = None
+    num_segments: int = 1
+
+
+def default_name(options: ExportOptions) -> str:
+    """Returns for example "cpu-int8", with a compressed variant's name before it."""
+    parts = [options.target, options.scheme]
+    if options.variant != "base":
+        parts.insert(0, options.variant)
+    if options.runtime is not None:
+        parts.append(parse_runtime(options.runtime).spec.replace("==", "-"))
+    return "-".join(parts)
+
+
+def check_quantized(options: ExportOptions) -> ExportOptions:
+    """Returns the options for a quantization-aware variant, whose rounding is that of one graph.
+
+    Raises:
+        ExportError: They ask for another graph.
+    """
+    asked = (options.target, options.scheme, options.lowering)
+    if asked[:2] != ("cpu", "int8") or asked[2] not in ("auto", "unrolled"):
+        raise ExportError(
+            f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
+            f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
+            "Use --target cpu --scheme int8, or another --variant."
+        )
+    return replace(options, lowering="unrolled")
