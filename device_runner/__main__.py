@@ -75,7 +75,7 @@ def _predict(options: argparse.Namespace) -> Tuple[Any, int]:
             f"{len(options.texts)} texts and file={options.file}, expected either. Give TEXT… or "
             "--file FILE."
         )
-    runnable = open_runnable(options.artifact, options.num_threads)
+    runnable = open_runnable(options.artifact, options.num_threads, delegate=options.delegate)
     predictions = []
     for text in read_texts(options.file) if options.file else map(check_text, options.texts):
         prediction = {"text": text}
@@ -87,7 +87,7 @@ def _predict(options: argparse.Namespace) -> Tuple[Any, int]:
 def _verify(options: argparse.Namespace) -> Tuple[Any, int]:
     from device_runner.runnable import check_goldens, open_runnable
 
-    runnable = open_runnable(options.artifact, options.num_threads)
+    runnable = open_runnable(options.artifact, options.num_threads, delegate=options.delegate)
     value = {
         "artifact": options.artifact,
         "model_sha256": runnable.model_sha256,
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> Tuple[Any, int]:
     from device_runner.runnable import open_runnable
     from device_runner.texts import read_texts, read_token_ids
 
-    runnable = open_runnable(options.artifact, options.num_threads)
+    runnable = open_runnable(options.artifact, options.num_threads, delegate=options.delegate)
     model = runnable.model
     if options.token_ids:
         token_ids = read_token_ids(options.token_ids)
@@ -128,6 +128,8 @@ def _run(options: argparse.Namespace) -> Tuple[Any, int]:
         "model_sha256": runnable.model_sha256,
         "runtime": model.runtime,
         "runtime_version": model.runtime_version,
+        "delegate": model.delegate,
+        "adapter": model.adapter,
     }
     return value, 0
 
@@ -177,6 +179,10 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         if name != "info":
             made.add_argument("--num-threads", type=int, default=1, help="CPU threads (1)")
+        if name in ("predict", "verify", "run"):
+            made.add_argument(
+                "--delegate", help="cpu, gpu or edgetpu; else what the artifact is made for"
+            )
         return made
 
     add("info", _info, "Says what this device is and which TFLite runtime it has.", "info")

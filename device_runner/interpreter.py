@@ -48,6 +48,10 @@ class Model:
     def __post_init__(self) -> None:
         self.invoke = self.interpreter.invoke
 
+    # What a GPU has to say: see `gpu.GpuModel`.
+    adapter = None
+    is_software = False
+
     def set_input(self, token_ids: np.ndarray[Any, Any]) -> None:
         """Copies int32 (1, T) token ids into the input; they are not checked again here."""
         self.interpreter.set_tensor(self.input_index, token_ids)

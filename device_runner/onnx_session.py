@@ -47,6 +47,10 @@ class OnnxModel:
     output_value: Any = field(repr=False)
     errors: Tuple[Any, ...] = field(repr=False)
 
+    # What a GPU has to say: see `gpu.GpuModel`.
+    adapter = None
+    is_software = False
+
     def set_input(self, token_ids: np.ndarray[Any, Any]) -> None:
         """Copies int32 (1, T) token ids into the input; they are not checked again here."""
         self.input_value.update_inplace(np.ascontiguousarray(token_ids))

@@ -31,6 +31,8 @@ def identity(runnable: Runnable) -> Dict[str, Any]:
         "runtime": model.runtime,
         "runtime_version": model.runtime_version,
         "delegate": model.delegate,
+        "adapter": model.adapter,
+        "is_software_gpu": model.is_software,
         "num_threads": model.num_threads,
         "init_ns": model.init_ns,
     }

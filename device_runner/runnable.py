@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.files import sha256_of_file
-from device_runner.interpreter import Model, load_model
-from device_runner.onnx_session import ONNX_SUFFIX, OnnxModel, load_onnx_model
+from device_runner.loading import AnyModel, default_delegate, load_any_model
 
 
 @dataclass(eq=False)
@@ -28,7 +27,7 @@ class Runnable:
 
     path: str
     artifact: Optional[Artifact]
-    model: Union[Model, OnnxModel]
+    model: AnyModel
     model_sha256: str
     model_size_bytes: int
 
@@ -123,9 +122,19 @@ class Runnable:
 
 
 def open_runnable(
-    path: str | os.PathLike[str], num_threads: int = 1, runtime: Optional[str] = None
+    path: str | os.PathLike[str],
+    num_threads: int = 1,
+    runtime: Optional[str] = None,
+    delegate: Optional[str] = None,
 ) -> Runnable:
     """Reads and checks an artifact folder, or takes a bare .tflite, and loads its model.
+
+    Args:
+        path: The folder or file.
+        num_threads: CPU threads.
+        runtime: A runtime's name to use that one; None takes the first that is installed.
+        delegate: One of `loading.DELEGATES`: that runs the model, or nothing does. None takes what
+            the artifact's target says, the CPU for a bare file.
 
     Raises:
         ValueError: The artifact is not whole, the runtime refuses the model, or the model has
@@ -135,11 +144,12 @@ def open_runnable(
     """
     where = os.fspath(path)
     if not os.path.isdir(where):
-        model = _load(where, num_threads, runtime)
+        model = load_any_model(where, num_threads, runtime, delegate or "cpu")
         return Runnable(where, None, model, sha256_of_file(where), os.path.getsize(where))
     artifact = read_artifact(where)
-    model = _load(artifact.model_path, num_threads, runtime)
     manifest = artifact.manifest
+    delegate = delegate or default_delegate(manifest)
+    model = load_any_model(artifact.model_path, num_threads, runtime, delegate)
     found = (model.sequence_length, model.num_classes)
     if found != (manifest.sequence_length, manifest.num_classes):
         raise ValueError(
@@ -149,13 +159,6 @@ def open_runnable(
         )
     size = os.path.getsize(artifact.model_path)
     return Runnable(where, artifact, model, manifest.model_sha256, size)
-
-
-def _load(path: str, num_threads: int, runtime: Optional[str]) -> Union[Model, OnnxModel]:
-    """Loads a model with the kind of runtime that its name's ending asks for."""
-    if path.endswith(ONNX_SUFFIX):
-        return load_onnx_model(path, num_threads, runtime)
-    return load_model(path, num_threads, runtime)
 
 
 def check_goldens(runnable: Runnable) -> Dict[str, Any]:

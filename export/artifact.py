@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
+from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.golden import write_golden
-from tfpipe.export.staging import check_name, staging_folder
 from tfpipe.export.target import TARGETS, ExportError, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import check_variant, load_tokenizer
+from tfpipe.staging import check_name, staging_folder
+from tfpipe.variant import is_quantized, load_tokenizer
 from tfpipe.versions import now, read_versions
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
@@ -53,6 +54,7 @@ class ExportOptions:
         runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
             for the host's own.
         name: The artifact's; None makes one of variant, target and scheme.
+        num_segments: How many Edge TPUs share the model.
     """
 
     target: str = "cpu"
@@ -61,6 +63,7 @@ class ExportOptions:
     variant: str = "base"
     runtime: str | None = None
     name: str | None = None
+    num_segments: int = 1
 
 
 def export_artifact(
@@ -85,7 +88,8 @@ def export_artifact(
     options = options or ExportOptions()
     folder = RunFolder(Path(run))
     content = folder.read()
-    check_variant(folder, options.variant)
+    if is_quantized(folder, options.variant):
+        options = check_quantized(options)
     length = content["recipe"]["data"]["sequence_length"]
     lowerings = possible_lowerings(
         content["model"],
@@ -107,8 +111,10 @@ def export_artifact(
         facts = write_model(staging, folder, options, lowerings, device)
         facts["proof"] = found
         tokenizer = load_tokenizer(folder)
-        model_file = TARGETS[options.target].model_file
-        write_golden(staging / model_file, folder, tokenizer, scheme=options.scheme, device=device)
+        model = staging / TARGETS[options.target].model_file
+        write_golden(
+            model, folder, tokenizer, scheme=options.scheme, target=options.target, device=device
+        )
         shutil.rmtree(staging / "work")
         shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
@@ -144,7 +150,7 @@ def write_model(
         "scheme": options.scheme,
         "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
     }
-    if options.scheme == "int8":
+    if options.scheme == "int8" and not is_quantized(folder, options.variant):
         job["calibration"] = str(work / "calibration.npy")
         np.save(job["calibration"], calibration_ids(folder, tokenizer, length))
     candidates: list[dict[str, Any]] = []
@@ -162,11 +168,30 @@ def write_model(
     else:
         facts = inspect_tflite(path)
     path.rename(staging / TARGETS[options.target].model_file)
-    return {
+    checked = {
         **check_model(facts, content["parameters"]),
         "lowering": lowering,
         "candidates": candidates,
     }
+    if options.target == "edgetpu":
+        checked.update(finish_edgetpu(staging, work, options.num_segments))
+    return checked
+
+
+def check_quantized(options: ExportOptions) -> ExportOptions:
+    """Returns the options for a quantization-aware variant, whose rounding is that of one graph.
+
+    Raises:
+        ExportError: They ask for another graph.
+    """
+    asked = (options.target, options.scheme, options.lowering)
+    if asked[:2] != ("cpu", "int8") or asked[2] not in ("auto", "unrolled"):
+        raise ExportError(
+            f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
+            f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
+            "Use --target cpu --scheme int8, or another --variant."
+        )
+    return replace(options, lowering="unrolled")
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
@@ -236,9 +261,10 @@ def make_manifest(
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
     model_file = TARGETS[options.target].model_file
+    extra_files = facts.get("extra_files", ())
     files = {
         file: {"sha256": sha256_of_file(staging / file), "bytes": (staging / file).stat().st_size}
-        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE)
+        for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE, *extra_files)
     }
     return Manifest(
         name=name,

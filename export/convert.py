@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
+from tfpipe.export.float_tables import widen_tables
+from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
@@ -26,12 +29,14 @@ def main(job_path: Path) -> None:
     """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering",
     for its "runtime" (NAME==VERSION, or None for the host's).
 
-    "calibration", for int8 alone, is a .npy file of int32 `(n, sequence_length)` real token ids.
+    "calibration", for int8 of a float variant alone, is a .npy file of int32
+    `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
     "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    function = build_or_refuse(job_path, job)
+    with save_refusal(job_path):
+        _model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
@@ -43,16 +48,18 @@ def main(job_path: Path) -> None:
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
     set_scheme(converter, job)
-    Path(job["output"]).write_bytes(converter.convert())
+    data = converter.convert()
+    if job["target"] == "gpu" and job["scheme"] == "float16":
+        data = widen_tables(data)
+    Path(job["output"]).write_bytes(data)
 
 
-def build_or_refuse(
-    job_path: Path, job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> Any:
-    """Returns the inference form of the job's variant; where there is none, ends the process with
-    the reason in REFUSAL_FILE beside the job."""
+@contextlib.contextmanager
+def save_refusal(job_path: Path) -> Iterator[None]:
+    """Ends the process where the block raises a ValueError, its text in REFUSAL_FILE beside the
+    job."""
     try:
-        return build_function(job, layers)
+        yield
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)
@@ -60,21 +67,24 @@ def build_or_refuse(
 
 def build_function(
     job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> Any:
-    """Returns the inference form of the job's variant; `layers` as for `inference_form`.
+) -> tuple[Any, Any]:
+    """Returns the model of the job's variant and its inference form; `layers` as for
+    `inference_form`. The form's trace remembers the model's variables: the model has to outlive it.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
     """
     folder = RunFolder(Path(job["run"]))
     content = folder.read()
-    return inference_form(
-        load_model(folder, job["variant"]),
+    model = load_model(folder, job["variant"])
+    function = inference_form(
+        model,
         sequence_length=content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
         layers=layers,
     )
+    return model, function
 
 
 def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
@@ -97,7 +107,7 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if scheme == "int8":
+    if "calibration" in job:
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)

@@ -14,7 +14,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from tfpipe.export.convert import build_or_refuse
+from tfpipe.export.convert import build_function, save_refusal
 from tfpipe.export.converter import FACTS_FILE
 from tfpipe.export.lowering import INPUT_NAME, OUTPUT_NAME
 from tfpipe.export.onnx_form import HANDLERS, ONNX_LAYERS
@@ -28,7 +28,8 @@ MIN_ONNXRUNTIME = "1.12"
 def main(job_path: Path) -> None:
     """Reads a job as `tfpipe.export.convert` does; writes the model and FACTS_FILE beside it."""
     job = json.loads(job_path.read_text("utf-8"))
-    concrete = build_or_refuse(job_path, job, ONNX_LAYERS)
+    with save_refusal(job_path):
+        _model, concrete = build_function(job, ONNX_LAYERS)
     token_ids = tf.TensorSpec(concrete.inputs[0].shape, tf.int32, name=INPUT_NAME)
     model, _ = tf2onnx.convert.from_function(
         tf.function(lambda token_ids: concrete(token_ids), autograph=False),
@@ -59,7 +60,7 @@ def quantize(path: Path, calibration: Any) -> None:
     products = [
         node.name
         for node in model.graph.node
-        if node.op_type in ("Gather", "Gemm", "MatMul") and constants & set(node.input)
+        if node.op_type in ("Conv", "Gather", "Gemm", "MatMul") and constants & set(node.input)
     ]
     quantize_static(
         path,

@@ -16,6 +16,7 @@ from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
+from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.recurrent import Masked, ReverseTime
 
 SIGNATURE = classification_signature(sequence_length=1, num_classes=1)
@@ -39,7 +40,8 @@ def inference_form(
     the GPU delegate takes.
 
     Args:
-        model: A functional model of `tfpipe.models` (or the same layers in another order).
+        model: A functional model of `tfpipe.models` (or the same layers in another order), or the
+            quantization-aware form of one, which is written with its roundings, LSTMs unrolled.
         sequence_length: Tokens in, padded on the right with id 0.
         lowering: How LSTM layers are written, a key of `RECURRENCES`; others ignore it.
         multi_label: Whether the logits pass a sigmoid each instead of one softmax.
@@ -54,18 +56,28 @@ def inference_form(
     """
 
     def run(token_ids: Any) -> dict[str, Any]:
-        tensors = {id(model.input): tf.reshape(token_ids, [sequence_length])}
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.InputLayer):
-                continue
-            inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
-            tensors[id(layer.output)] = lower_layer(layer, inputs, lowering, layers or {})
-        logits = tensors[id(model.output)]
+        token_ids = tf.reshape(token_ids, [sequence_length])
+        if isinstance(model, QuantizedModel):
+            logits = model.constant_logits(token_ids)
+        else:
+            logits = lower_layers(model, token_ids, lowering, layers or {})
         scores = tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)
         return {OUTPUT_NAME: tf.identity(scores, OUTPUT_NAME)}
 
     signature = tf.TensorSpec((1, sequence_length), tf.int32, name=INPUT_NAME)
     return tf.function(run, input_signature=[signature], autograph=False).get_concrete_function()
+
+
+def lower_layers(
+    model: keras.Model, token_ids: Any, lowering: str, layers: Mapping[type, Callable[..., Any]]
+) -> Any:
+    """Returns the logits `(1, num_classes)` of one text's ids `(sequence_length,)`."""
+    tensors = {id(model.input): token_ids}
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
+            tensors[id(layer.output)] = lower_layer(layer, inputs, lowering, layers)
+    return tensors[id(model.output)]
 
 
 def lower_layer(
@@ -106,6 +118,15 @@ def lower_dense(layer: keras.layers.Dense, inputs: Any) -> Any:
     """(rows, features) → (rows, units), with the layer's activation."""
     kernel, bias = weights_of(layer)
     return layer.activation(tf.matmul(inputs, tf.constant(kernel)) + tf.constant(bias))
+
+
+def lower_convolution(layer: keras.layers.Conv1D, states: Any) -> Any:
+    """(sequence_length, features) → (sequence_length, filters); the matrix is one row of an image,
+    zero beyond its ends."""
+    kernel, bias = weights_of(layer)
+    row = tf.reshape(states, [1, 1, *states.shape])
+    result = tf.nn.conv2d(row, tf.constant(kernel[None]), 1, "SAME") + tf.constant(bias)
+    return tf.reshape(layer.activation(result), [states.shape[0], result.shape[-1]])
 
 
 def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
@@ -151,6 +172,7 @@ LOWERED: dict[type, Callable[..., Any]] = {
     SelfAttention: lower_attention,
     keras.layers.Add: lambda _, first, second: first + second,
     keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),
+    keras.layers.Conv1D: lower_convolution,
     keras.layers.Dense: lower_dense,
     keras.layers.LayerNormalization: lower_layer_norm,
 }

@@ -40,6 +40,19 @@ TARGETS = {
         schemes=("float32", "float16", "dynamic_int8", "int8"),
         lowerings=("unrolled", "fused", "loop"),
     ),
+    # Everything on the GPU or nothing: no control flow, lookups with one-dimensional ids.
+    "gpu": Target(
+        runtime="ai-edge-litert",
+        schemes=("float16", "float32"),
+        lowerings=("unrolled",),
+    ),
+    # The tail behind the embedding lookup, which stays on the host; int8 from end to end.
+    "edgetpu": Target(
+        runtime="ai-edge-litert",
+        schemes=("int8",),
+        lowerings=("unrolled",),
+        converter="tfpipe.export.convert_edgetpu",
+    ),
     "onnx": Target(
         runtime="onnxruntime",
         schemes=("float32", "int8"),
@@ -111,8 +124,8 @@ def possible_lowerings(
     if lowering == "unrolled" and sequence_length > MAX_ASKED_UNROLLED_STEPS:
         raise ExportError(
             f"lowering=unrolled with sequence_length={sequence_length}: over "
-            f"{MAX_ASKED_UNROLLED_STEPS} steps the graph takes many minutes to convert. "
-            "Use --lowering auto."
+            f"{MAX_ASKED_UNROLLED_STEPS} steps the graph takes many minutes to convert. Use "
+            + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
     return (lowering,)
 

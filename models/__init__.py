@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tfpipe.models.average import build_average_classifier
+from tfpipe.models.convolution import build_textcnn_classifier
 from tfpipe.models.recurrent import build_bilstm_classifier, build_lstm_classifier
 from tfpipe.models.transformer import build_transformer_classifier
 
@@ -12,5 +13,6 @@ MODELS: dict[str, Callable[..., object]] = {
     "average": build_average_classifier,
     "bilstm": build_bilstm_classifier,
     "lstm": build_lstm_classifier,
+    "textcnn": build_textcnn_classifier,
     "transformer": build_transformer_classifier,
 }

@@ -9,6 +9,8 @@ import tf_keras as keras
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.padding import MaskedPooling
 
+LOGITS = "logits"  # the name of every classifier's last layer
+
 
 def pool_embeddings(vectors: Any, mask: Any, pooling: str) -> Any:
     """Returns the pooled embeddings; a last embedding says nothing, so "last" takes the mean."""
@@ -33,4 +35,4 @@ def classify(features: Any, *, num_classes: int, dropout: float, seed: int) -> A
     the inference form."""
     features = ResumableDropout(dropout, seed + 2, name="dropout")(features)
     # float32 even under mixed precision: a softmax over float16 logits loses what decides.
-    return keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
+    return keras.layers.Dense(num_classes, dtype="float32", name=LOGITS)(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from device_runner.artifact import read_artifact
 from device_runner.files import write_file_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
+from device_runner.loading import default_delegate
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench_ops import profile_ops
@@ -33,12 +34,14 @@ class Subject:
         run: The run that it was exported from, if it lies in one.
         is_bare: Whether it is a .tflite without a manifest.
         texts: File of texts for it, or "" for none.
+        delegate: What runs it.
     """
 
     path: Path
     run: RunFolder | None
     is_bare: bool
     texts: str
+    delegate: str = "cpu"
 
 
 def bench(
@@ -80,6 +83,7 @@ def bench(
         raise ValueError("paths is empty, expected at least one artifact. Name an artifact folder.")
     target = open_device(device)
     subjects = [subject_of(Path(path), texts) for path in paths]
+    refuse_mixed({str(subject.path): subject.delegate for subject in subjects})
     options = ["--num-threads", str(num_threads)]
     failures: list[dict[str, str]] = []
     memory = {
@@ -143,7 +147,24 @@ def subject_of(path: Path, texts: Path | None) -> Subject:
     run = _run_of(path)
     if not given and run is not None and run.examples("test").is_file():
         given = str(run.examples("test"))
-    return Subject(path, run, False, given)
+    return Subject(path, run, False, given, default_delegate(manifest))
+
+
+def refuse_mixed(delegates: Mapping[str, str]) -> None:
+    """Refuses to put times of a CPU and of an accelerator side by side.
+
+    Args:
+        delegates: Path of what is to be measured → what runs it.
+
+    Raises:
+        ValueError: There are several delegates.
+    """
+    if len(set(delegates.values())) > 1:
+        named = ", ".join(f"{path} on the {delegate}" for path, delegate in delegates.items())
+        raise ValueError(
+            f"to be measured are {named}: expected one delegate, since their times do not "
+            "compare. Measure them in calls of their own."
+        )
 
 
 def _run_of(path: Path) -> RunFolder | None:
@@ -222,8 +243,9 @@ def _complete(result: dict[str, Any], device: Device, memory: dict[str, Any]) ->
     """Adds what only the host knows; the samples come last, where they hide nothing."""
     samples = {key: result[key] for key in SAMPLES}
     rest = {key: value for key, value in result.items() if key not in SAMPLES}
+    kind = "software-gpu" if rest.pop("is_software_gpu", False) else device.kind
     peaks = {key: memory[key] for key in ("peak_memory_bytes", "baseline_memory_bytes")}
-    return {**rest, **peaks, "device": device.name, "device_kind": device.kind, **samples}
+    return {**rest, **peaks, "device": device.name, "device_kind": kind, **samples}
 
 
 make_callable(__name__, bench)

@@ -39,7 +39,7 @@ class TrainingState:
         correct: Texts of that epoch so far whose prediction was right.
         seconds: Time spent on that epoch so far.
         best_score: Highest validation accuracy, or micro-F1 of multi-label.
-        best_epoch: The last epoch near enough to it (`tfpipe.fit.near_best`), from 1; 0 before
+        best_epoch: The last epoch near enough to it (`tfpipe.metrics.near_best`), from 1; 0 before
             the first.
         history: One dict an epoch, with the keys `HISTORY_FIELDS`.
     """

@@ -11,19 +11,11 @@ from tfpipe import __version__
 from tfpipe.cli_bench import bench
 from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
+from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
-from tfpipe.cli_output import (
-    Commands,
-    format_lines,
-    format_option,
-    format_training,
-    print_result,
-)
+from tfpipe.cli_output import Commands, format_lines, format_option, print_result
+from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
-
-RUN = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +59,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
+    from tfpipe.cli_output import format_training
     from tfpipe.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow
 
@@ -91,8 +84,8 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="Where it will run: cpu or onnx.")
-@click.option("--scheme", help="float32 (default), float16, dynamic_int8 or int8.")
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu or onnx.")
+@click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
 @click.option(
     "--lowering",
     default="auto",
@@ -105,6 +98,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     metavar="NAME==VERSION",
     help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
 )
+@click.option("--num-segments", default=1, show_default=True, help="Edge TPUs that share it.")
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
 @format_option
@@ -208,6 +202,7 @@ def recipe(model: str) -> None:
 
 cli.add_command(check)
 cli.add_command(compare)
+cli.add_command(compress)
 cli.add_command(bench)
 cli.add_command(deploy)
 cli.add_command(list_devices)

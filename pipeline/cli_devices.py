@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from tfpipe.cli_output import format_lines, format_option, print_result
+from tfpipe.cli_paths import ARTIFACT
 
-ARTIFACT = click.Path(exists=True, file_okay=False, path_type=Path)
 _HELP = (
     "local, ssh://user@host[:port], adb[:serial], a name from devices.toml, or all of its names. "
     "May be given many times."

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+# How to go on after an interrupt.
+GO_ON = {"compress": " The same call goes on.", "train": " Go on with --resume."}
+
 
 class Commands(click.Group):
     """A group whose commands' expected errors become one message and exit code 1."""
@@ -21,7 +24,7 @@ class Commands(click.Group):
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            hint = " Go on with --resume." if ctx.invoked_subcommand == "train" else ""
+            hint = GO_ON.get(str(ctx.invoked_subcommand), "")
             click.echo(f"\nInterrupted.{hint}", err=True)
             ctx.exit(130)
 
@@ -61,3 +64,17 @@ def format_training(result: dict[str, Any]) -> str:
             "epochs (best)": "{epochs_run} ({best_epoch})".format(**result["training"]),
         }
     )
+
+
+def format_compression(result: dict[str, Any]) -> str:
+    """Returns a variant's outcome beside that of the variant it was made of."""
+    figures = result["metrics"]
+    lines = {
+        f"{result['name']} (test, n={figures['test']['num_examples']:,})": (
+            f"{figures['test']['accuracy']:.4f}"
+        ),
+        f"{result['from']} (test)": f"{figures['from_test']['accuracy']:.4f}",
+    }
+    for entry in result["training"]:
+        lines[f"{entry['method']}, epochs (best)"] = f"{entry['epochs']} ({entry['best_epoch']})"
+    return format_lines(lines)

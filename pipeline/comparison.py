@@ -34,8 +34,8 @@ def compare(
     Returns:
         "metric": its name; "keras", "artifact": its value for both, a fraction; "agreement":
         fraction of texts with the same prediction; "max_abs_error", "mean_abs_error" between the
-        probabilities, None where some are not finite; "num_examples"; "macro_f1" and
-        "confusion_matrix" of the file.
+        probabilities, "median_abs_error" of the texts' largest ones, None where some are not
+        finite; "num_examples"; "macro_f1" and "confusion_matrix" of the file.
     """
     metric = "micro_f1" if multi_label else "accuracy"
     wanted = predict_labels(scores, multi_label=multi_label)
@@ -50,6 +50,7 @@ def compare(
         "agreement": float((same.all(1) if multi_label else same).mean()),
         "max_abs_error": finite(errors.max()),
         "mean_abs_error": finite(errors.mean()),
+        "median_abs_error": finite(np.median(errors.max(1))),
         "num_examples": len(scores),
         "macro_f1": figures["macro_f1"],
         "confusion_matrix": confusion_matrix(targets, found, names),
@@ -90,6 +91,9 @@ def check_figures(figures: dict[str, Any], threshold: Threshold) -> list[str]:
     error = figures["mean_abs_error"]
     if error is not None and error > threshold.max_mean_error:
         failures.append(f"mean_abs_error={error:.2g} is above {threshold.max_mean_error:g}")
+    median = figures["median_abs_error"]
+    if median is not None and median > threshold.max_median_error:
+        failures.append(f"median_abs_error={median:.2g} is above {threshold.max_median_error:g}")
     return failures
 
 

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-MODEL_NAMES = ("average", "bilstm", "lstm", "transformer")
+MODEL_NAMES = ("average", "bilstm", "lstm", "textcnn", "transformer")
 
 # key → allowed range (both ends included) or allowed words. Every number of a recipe is here.
 LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
@@ -21,6 +21,9 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "tokenizer.vocabulary_size": (0, 500_000),
     "model.embedding_dim": (1, 1024),
     "model.units": (1, 1024),
+    "model.filters": (1, 1024),
+    "model.smallest_kernel": (1, 15),
+    "model.largest_kernel": (1, 15),
     "model.num_layers": (1, 12),
     "model.num_heads": (1, 64),
     "model.feed_forward_dim": (1, 4096),

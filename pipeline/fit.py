@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
 from tfpipe.corpus import EncodedSplit
 from tfpipe.fit_progress import Progress
-from tfpipe.metrics import predict_labels, score_predictions
+from tfpipe.metrics import near_best, predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
     average_weights,
@@ -33,23 +33,6 @@ from tfpipe.tensorboard import EpochLog
 
 CHECKPOINT_SECONDS = 60  # a killed training loses at most this, and the step it was in
 EVALUATION_BATCH = 256
-
-
-def near_best(score: float, best: float, num_examples: int) -> bool:
-    """Returns whether a validation score lies within one standard error of the best one so far.
-
-    The last such epoch is kept: what few validation texts cannot tell apart, the falling learning
-    rate and the longer mean of weights decide. It is the one-standard-error rule of Breiman et al.,
-    "Classification and Regression Trees" (1984), section 3.4.3, with sqrt(p (1 - p) / n) as the
-    error of a share. The loss is not asked: it rises with a few confident errors while more and
-    more texts come out right.
-
-    Args:
-        score: Share of texts predicted right, in [0, 1].
-        best: The highest share of any epoch.
-        num_examples: Validation texts, at least 1.
-    """
-    return score >= best - math.sqrt(best * (1 - best) / num_examples)
 
 
 class Trainer:
@@ -91,8 +74,8 @@ class Trainer:
         self.optimizer = make_optimizer(settings, self.model, loss_scaling=mixed)
         self.class_weights = tf.constant(weigh_classes(train.targets, num_classes, settings))
         self.steps = math.ceil(len(train.lengths) / settings["batch_size"])
-        total = self.steps * settings["epochs"]
-        self.decay = averaging_decay(settings["weight_averaging"], total)
+        self.total = self.steps * settings["epochs"]
+        self.decay = averaging_decay(settings["weight_averaging"], self.total)
         self.best = self.averaged.get_weights()
         self.state = TrainingState()
         self.log = EpochLog(run.tensorboard) if settings["tensorboard"] else None
@@ -111,10 +94,9 @@ class Trainer:
     def _update(self, token_ids: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
         """One step of the optimizer and of the running mean; returns (summed loss, right ones)."""
         self.optimizer.learning_rate = rate
-        smoothing = self.settings["label_smoothing"]
         with tf.GradientTape() as tape:
             logits = self.model(token_ids, training=True)
-            losses = cross_entropy(targets, logits, self.class_weights, smoothing=smoothing)
+            losses = self._losses(targets, logits)
             loss = tf.reduce_mean(losses)
             scaled = getattr(self.optimizer, "get_scaled_loss", tf.identity)(loss)
         variables = self.model.trainable_variables
@@ -122,17 +104,22 @@ class Trainer:
         gradients = getattr(self.optimizer, "get_unscaled_gradients", list)(gradients)
         gradients = project_gradients(gradients, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        average_weights(
-            self.averaged.trainable_variables,
-            variables,
-            decay=self.decay,
-            updates=self.optimizer.iterations,
-        )
+        self._hold(variables)
+        means, updates = self.averaged.trainable_variables, self.optimizer.iterations
+        average_weights(means, variables, decay=self.decay, updates=updates)
         if self.multi_label:
             right = tf.reduce_all((logits > 0) == (targets > 0), 1)
         else:
             right = tf.argmax(logits, 1, tf.int32) == targets
         return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(right, tf.float32))
+
+    def _losses(self, targets: Any, logits: Any) -> Any:
+        """Returns the loss of each text of a batch, float32 `(batch,)`."""
+        smoothing = self.settings["label_smoothing"]
+        return cross_entropy(targets, logits, self.class_weights, smoothing=smoothing)
+
+    def _hold(self, variables: list[tf.Variable]) -> None:
+        """Called in the graph of each update, after it; a fine-tuning may override it."""
 
     def fit(self, progress: Callable[[Progress], None]) -> None:
         """Trains to the end, or until patience runs out; `averaged` then has the best weights.
@@ -208,18 +195,14 @@ class Trainer:
             )
 
     def _rate(self, done: int) -> float:
-        total = self.steps * self.settings["epochs"]
-        return learning_rate(self.settings, done=done, total=total)
+        return learning_rate(self.settings, done=done, total=self.total)
 
     def evaluate(self, split: EncodedSplit) -> tuple[float, dict[str, float]]:
         """Returns the mean loss, as the training computes it, and the metrics of the averaged
         model. (Without the smoothing, a model would be called worse for learning it.)"""
         logits = self.logits(split)
         targets = tf.constant(split.targets, tf.int32)
-        smoothing = self.settings["label_smoothing"]
-        losses = cross_entropy(
-            targets, tf.constant(logits), self.class_weights, smoothing=smoothing
-        )
+        losses = self._losses(targets, tf.constant(logits))
         predictions = predict_labels(self.probabilities(logits), multi_label=self.multi_label)
         figures = score_predictions(split.targets, predictions, self.num_classes)
         return float(tf.reduce_mean(losses)), figures

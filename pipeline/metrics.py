@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,20 @@ def confusion_matrix(
     cells = targets.astype(np.int64) * size + predictions
     counts = np.bincount(cells, minlength=size * size)
     return {"labels": labels, "counts": counts.reshape(size, size).tolist()}
+
+
+def near_best(score: float, best: float, num_examples: int) -> bool:
+    """Returns whether a validation score lies within one standard error of the best one so far.
+
+    The last such epoch is kept: what few validation texts cannot tell apart, the falling learning
+    rate and the longer mean of weights decide. It is the one-standard-error rule of Breiman et al.,
+    "Classification and Regression Trees" (1984), section 3.4.3, with sqrt(p (1 - p) / n) as the
+    error of a share. The loss is not asked: it rises with a few confident errors while more and
+    more texts come out right.
+
+    Args:
+        score: Share of texts predicted right, in [0, 1].
+        best: The highest share of any epoch.
+        num_examples: Validation texts, at least 1.
+    """
+    return score >= best - math.sqrt(best * (1 - best) / num_examples)

@@ -21,7 +21,7 @@ SAMPLE_TEXTS = 20_000
 MAX_AUTOMATIC_LENGTH = 256
 # Updates to aim at, and passes at most: bounds on time, not optima. On small benchmark sets the
 # best epoch is now and then the last one.
-TARGET_UPDATES = 4_000
+TARGET_UPDATES = 2_500
 MAX_EPOCHS = 25
 # Token positions, padding included, that all passes together may read: with it the small packaged
 # models train on texts of 256 tokens in five minutes on two slow cores.

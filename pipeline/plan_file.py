@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from device_runner.encode import format_vocabulary, read_vocabulary
 from device_runner.files import write_file_atomic, write_json_atomic
 from tfpipe.config import Recipe
-from tfpipe.data import Dataset, Split, sample_indices
+from tfpipe.data import PACKAGED, Dataset, Split, sample_indices
 from tfpipe.plan import Plan
 from tfpipe.run_folder import MAX_CALIBRATION_EXAMPLES, MAX_TEST_EXAMPLES, RunFolder
 
@@ -81,10 +82,22 @@ def save_plan(folder: RunFolder, plan: Plan, asked: Recipe, dataset: Dataset) ->
         folder.plan_json,
         {
             "asked": plan_identity(asked, dataset),
+            "source": source_of(dataset),
             "recipe": plan.recipe.sections(),
             "choices": plan.choices,
         },
     )
+
+
+def source_of(dataset: Dataset) -> dict[str, str | None]:
+    """Returns where the data lies, for what trains on it again: a packaged name or a path."""
+    if dataset.source in PACKAGED:
+        return {"data": dataset.source, "test": None}
+    test = dataset.test_source
+    return {
+        "data": str(Path(dataset.source).resolve()),
+        "test": None if test is None else str(Path(test).resolve()),
+    }
 
 
 def example_lines(dataset: Dataset, split: Split, *, limit: int, seed: int) -> Iterator[str]:

@@ -45,7 +45,9 @@ def predict(
 
 def run_runner(artifact: str | Path, file: Path, device: str = "local") -> dict[str, Any]:
     """Runs `device_runner predict` on a device, in a process of its own."""
-    arguments = ["predict", f"--file={file}", "--", str(artifact)]
+    # The host has the CPU alone for certain, whatever the artifact is made for.
+    delegate = ["--delegate=cpu"] if device == "local" else []
+    arguments = ["predict", *delegate, f"--file={file}", "--", str(artifact)]
     result: dict[str, Any] = open_device(device).run(arguments, time_limit_s=TIME_LIMIT_S)
     return result
 

@@ -25,12 +25,14 @@ class ModelRun:
         outputs: float32 `(n, num_classes)`.
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow", as the child found it.
         runtime_version: Version of that package.
+        adapter: Name of the GPU that ran it; None for a CPU.
     """
 
     token_ids: NDArray[np.int32]
     outputs: NDArray[np.float32]
     runtime: str
     runtime_version: str
+    adapter: str | None = None
 
 
 def run_model(
@@ -39,6 +41,7 @@ def run_model(
     *,
     texts: Path | None = None,
     token_ids: NDArray[np.int32] | None = None,
+    delegate: str | None = "cpu",
     time_limit_s: float = TIME_LIMIT_SECONDS,
     device: Device | None = None,
 ) -> ModelRun:
@@ -51,6 +54,8 @@ def run_model(
         folder: Where the child's input and output go.
         texts: JSON lines; the artifact's own tokenizer encodes them.
         token_ids: int32 `(n, sequence_length)`, instead of texts.
+        delegate: What runs the file, one of `device_runner.loading.DELEGATES`; None is what an
+            artifact is made for.
         time_limit_s: After this many seconds the child is killed.
         device: Where the child runs; None is this machine.
 
@@ -63,10 +68,16 @@ def run_model(
     if token_ids is not None:
         np.save(folder / "token_ids.npy", token_ids)
         source = f"--token-ids={folder / 'token_ids.npy'}"
+    chosen = [f"--delegate={delegate}"] if delegate else []
     said: dict[str, Any] = (device or LocalDevice()).run(
-        ["run", source, f"--output={output}", "--", str(model)], time_limit_s=time_limit_s
+        ["run", source, f"--output={output}", *chosen, "--", str(model)],
+        time_limit_s=time_limit_s,
     )
     with np.load(output, allow_pickle=False) as arrays:
         return ModelRun(
-            arrays["token_ids"], arrays["outputs"], said["runtime"], said["runtime_version"]
+            arrays["token_ids"],
+            arrays["outputs"],
+            said["runtime"],
+            said["runtime_version"],
+            said.get("adapter"),
         )

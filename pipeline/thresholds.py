@@ -14,12 +14,14 @@ class Threshold:
         max_metric_drop: How far the metric may fall below Keras', a fraction.
         max_mean_error: Largest mean of |probability - Keras' probability| over all outputs.
         reason: Why these numbers.
+        max_median_error: Largest median over the texts of a text's largest such difference.
     """
 
     min_agreement: float
     max_metric_drop: float
     max_mean_error: float
     reason: str
+    max_median_error: float = 1.0
 
 
 THRESHOLDS = {
@@ -50,3 +52,18 @@ THRESHOLDS = {
         "allowance; a recurrence rounds its state at every step",
     ),
 }
+
+# For a quantization-aware variant, whose Keras model is the form that rounds.
+QUANTIZATION_AWARE = Threshold(
+    0.995,
+    0.005,
+    2 / 256,
+    "the Keras model rounds every value where the file does, so only ties may fall otherwise: half "
+    "of them two quanta of 1/256 away at most",
+    max_median_error=2 / 256,
+)
+
+
+def threshold_of(scheme: str, *, quantization_aware: bool) -> Threshold:
+    """Returns what a file of the scheme must reach against its variant's Keras model."""
+    return QUANTIZATION_AWARE if quantization_aware else THRESHOLDS[scheme]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
 from tfpipe.config import Recipe, load_recipe
 from tfpipe.corpus import EncodedSplit, encode_split
@@ -22,7 +23,7 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.run_record import data_paths, describe_run
 from tfpipe.subword_dropout import MAX_TEXTS, SubwordDropout
 from tfpipe.tensorboard import check_tensorboard
-from tfpipe.variant import save_weights
+from tfpipe.variant import BASE, save_weights
 from tfpipe.verb import make_callable
 
 
@@ -97,9 +98,10 @@ def train(
         if trainer.restore():
             progress(f"going on after epoch {trainer.state.epoch}, step {trainer.state.step}")
         trainer.fit(progress)
-        save_weights(folder, "base", trainer.averaged.get_weights())
+        save_weights(folder.weights(BASE), trainer.averaged)
         progress("measuring the baselines on the same split")
-        test = encode(folder, "test", dataset, plan)
+        sections, cache = plan.recipe.sections(), folder.token_cache
+        test = encode_splits(dataset, plan.tokenizer(), sections, cache, names=["test"])["test"]
         content = describe_run(plan, dataset, trainer, test)
         content["data"].update(data_paths(dataset, folder.path))
         shutil.rmtree(folder.token_cache)
@@ -125,18 +127,11 @@ def os_errors_named(path: Path) -> Iterator[None]:
 
 def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
     """Encodes train and validation and builds the model."""
-    recipe, tokenizer = plan.recipe, plan.tokenizer()
-    splits = {name: encode(folder, name, dataset, plan) for name in ("train", "validation")}
-    rate = recipe.train["subword_dropout"]
-    source = dataset.splits["train"]
-    if rate and tokenizer.spec.kind == "wordpiece" and source.num_examples <= MAX_TEXTS:
-        splits["train"].subword_dropout = SubwordDropout(
-            source.texts(),
-            tokenizer,
-            sequence_length=recipe.data["sequence_length"],
-            rate=rate,
-            seed=recipe.train["seed"],
-        )
+    recipe = plan.recipe
+    names = ("train", "validation")
+    splits = encode_splits(
+        dataset, plan.tokenizer(), recipe.sections(), folder.token_cache, names=names
+    )
     build = MODELS[recipe.model_name]
     return Trainer(
         lambda: build(
@@ -153,16 +148,37 @@ def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
     )
 
 
-def encode(folder: RunFolder, name: str, dataset: Dataset, plan: Plan) -> EncodedSplit:
-    """Returns one split as token ids on disk."""
-    split = dataset.splits[name]
-    return encode_split(
-        split.texts(),
-        split.targets,
-        plan.tokenizer(),
-        sequence_length=plan.recipe.data["sequence_length"],
-        path=folder.token_cache / name,
-    )
+def encode_splits(
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    recipe: Mapping[str, Mapping[str, Any]],
+    cache: Path,
+    *,
+    names: Sequence[str],
+) -> dict[str, EncodedSplit]:
+    """Returns splits as token ids on disk, in `cache`; "train" with the recipe's subword dropout.
+
+    Args:
+        dataset: Where the texts come from.
+        tokenizer: How they are cut.
+        recipe: The recipe's sections.
+        cache: Folder for one file a split.
+        names: The splits to encode.
+    """
+    length, settings = recipe["data"]["sequence_length"], recipe["train"]
+    splits = {}
+    for name in names:
+        split = dataset.splits[name]
+        splits[name] = encode_split(
+            split.texts(), split.targets, tokenizer, sequence_length=length, path=cache / name
+        )
+    rate, source = settings["subword_dropout"], dataset.splits["train"]
+    wanted = rate and "train" in names and tokenizer.spec.kind == "wordpiece"
+    if wanted and source.num_examples <= MAX_TEXTS:
+        splits["train"].subword_dropout = SubwordDropout(
+            source.texts(), tokenizer, sequence_length=length, rate=rate, seed=settings["seed"]
+        )
+    return splits
 
 
 make_callable(__name__, train)

@@ -5,28 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from device_runner.encode import Tokenizer, read_vocabulary
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
+BASE = "base"  # the trained model itself; other variants are made of it
+# The arrays that a quantization-aware variant has beside its weights.
+RANGES, PER_TENSOR = "ranges", "per_tensor"
 
-def save_weights(folder: RunFolder, variant: str, weights: list[NDArray[Any]]) -> None:
-    """Writes a model's weights, in Keras' order, as plain arrays."""
-    path = folder.weights(variant)
+
+def save_weights(path: Path, model: Any) -> None:
+    """Writes a model's weights, in Keras' order, as plain arrays; of a quantization-aware model
+    the float weights and the ranges."""
+    weights = getattr(model, "float_model", model).get_weights()
+    arrays = {f"arr_{index}": value for index, value in enumerate(weights)}
+    if hasattr(model, "float_model"):
+        arrays[RANGES] = model.ranges.numpy()
+        arrays[PER_TENSOR] = np.array(model.per_tensor)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_arrays(path, {f"arr_{index}": value for index, value in enumerate(weights)})
+    write_arrays(path, arrays)
 
 
 def load_model(folder: RunFolder, variant: str) -> Any:
-    """Builds the run's model and gives it the variant's weights.
+    """Builds the run's model and gives it the variant's weights; of a quantization-aware variant
+    its quantization-aware form, a `QuantizedModel`.
 
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
     """
     from tfpipe.models import MODELS
+    from tfpipe.models.quantized import QuantizedModel
 
     path = check_variant(folder, variant)
     content = folder.read()
@@ -40,13 +51,25 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     )
     try:
         arrays = read_arrays(path)
+        ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
         model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
+        if ranges is None:
+            return model
+        return QuantizedModel(model, ranges, per_tensor=bool(per_tensor))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."
         ) from error
-    return model
+
+
+def is_quantized(folder: RunFolder, variant: str) -> bool:
+    """Returns whether a variant is quantization-aware: its file holds the ranges of an int8 file.
+
+    Raises:
+        ValueError: No such variant, or its file is damaged.
+    """
+    return RANGES in read_arrays(check_variant(folder, variant))
 
 
 def check_variant(folder: RunFolder, variant: str) -> Path:

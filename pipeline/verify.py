@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
+from device_runner.loading import TARGET_DELEGATES
 from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
+from tfpipe.gpu_verification import verify_on_gpu
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
-from tfpipe.variant import check_variant, load_model, load_tokenizer, read_labels
+from tfpipe.thresholds import threshold_of
+from tfpipe.variant import check_variant, is_quantized, load_model, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
@@ -69,13 +72,21 @@ def verify(
     check_origin(opened, folder)
     texts, targets = read_examples(folder, data)
     target = open_device(device)
-    goldens = check_goldens(Path(artifact), target)
+    # The host has no Edge TPU: there its artifacts are proved by the same tail on the CPU.
+    is_host = target.name == "local"
+    delegate = TARGET_DELEGATES.get(opened.manifest.target, "cpu") if is_host else None
+    goldens = check_goldens(Path(artifact), target, delegate)
     with tempfile.TemporaryDirectory() as work:
         lines = Path(work) / "texts.jsonl"
         lines.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
-        ran = run_model(Path(artifact), Path(work), texts=lines, device=target)
+        on_cpu = "cpu" if is_host else None
+        ran = run_model(Path(artifact), Path(work), texts=lines, delegate=on_cpu, device=target)
     result = judge(opened, folder, ran, texts=texts, targets=targets)
     result["failures"] += goldens
+    if is_host:
+        figures, failures = verify_on_gpu(Path(artifact), opened.manifest.target, ran)
+        result.update(figures)
+        result["failures"] += failures
     result["passed"] = not result["failures"]
     result.update(device=target.name, device_kind=target.kind)
     if data is None and device == "local":
@@ -144,9 +155,10 @@ def read_examples(folder: RunFolder, data: str | Path | None) -> tuple[list[str]
     return [text for text, _ in examples], targets
 
 
-def check_goldens(artifact: Path, device: Device) -> list[str]:
+def check_goldens(artifact: Path, device: Device, delegate: str | None) -> list[str]:
     """Runs the artifact's goldens as a device does; returns why they failed, if they did."""
-    arguments = ["verify", "--", str(artifact)]
+    chosen = [f"--delegate={delegate}"] if delegate else []
+    arguments = ["verify", *chosen, "--", str(artifact)]
     try:
         device.run(arguments, time_limit_s=TIME_LIMIT_SECONDS)
     except (RunnerDiedError, DeviceLostError):
@@ -172,7 +184,10 @@ def judge(
         # Output i of the file means the label that the artifact says.
         outputs = outputs[:, [artifact.labels.index(name) for name in names]]
     figures = compare(scores, outputs, targets, names=names, multi_label=multi_label)
-    threshold = THRESHOLDS[artifact.manifest.scheme]
+    manifest = artifact.manifest
+    threshold = threshold_of(
+        manifest.scheme, quantization_aware=is_quantized(folder, manifest.variant)
+    )
     failures += check_figures(figures, threshold)
     matrix = figures.pop("confusion_matrix")
     return {

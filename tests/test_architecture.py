@@ -22,20 +22,21 @@ PACKAGES = {
 # From left to right: a module imports its own stage and those before it. Modules of one stage are
 # free to import each other, but never in a circle.
 STAGES = {
-    "shared": "arrays config metrics quiet recipes run_folder verb versions",
+    "shared": "arrays config metrics quiet recipes run_folder staging verb versions",
     "data": "data",
     "tokenizer": "subword_dropout tokenizer tokenizer_proxy tokenizer_rules vocabulary",
     "models": "models",
     "train": "baseline checkpoint corpus fit fit_progress linear optimization plan plan_file "
     "progress run_record tensorboard tfidf train variant",
+    "compress": "compress",
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds",
     "export": "export",
-    "verify": "comparison predict verified verify",
+    "verify": "comparison gpu_verification predict verified verify",
     "bench": "bench bench_file bench_ops bench_progress bench_table benchmark_log benchmark_tool "
     "bootstrap comparable compare compare_text deploy fleet inventory shards",
     "report": "report",
-    "commands": "cli cli_check cli_compare cli_bench cli_devices cli_output",
+    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}

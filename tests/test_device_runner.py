@@ -381,7 +381,7 @@ def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("info", "predict", "verify", "run", "bench", "memory"):
+    for command in ("info", "predict", "verify", "run", "bench", "memory", "ops"):
         with pytest.raises(SystemExit) as caught:
             main([command, "--help"])
         assert caught.value.code == 0

@@ -13,7 +13,8 @@ from tfpipe import fit
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from tfpipe.corpus import EncodedSplit
-from tfpipe.fit import Trainer, near_best
+from tfpipe.fit import Trainer
+from tfpipe.metrics import near_best
 from tfpipe.models import MODELS
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (

@@ -105,6 +105,16 @@ def test_each_lstm_layer_is_one_node_equal_to_keras(case: str, tmp_path: Path) -
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["average", "textcnn"])
+def test_models_without_recurrence_equal_keras_too(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    convert_in_process(model, tmp_path / "m.onnx")
+    loaded = load_onnx_model(tmp_path / "m.onnx")
+    expected = tf.nn.softmax(model(padded_ids(), training=False)).numpy()
+    actual = np.stack([loaded.run(row[None]) for row in padded_ids()])
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
 def test_gates_come_in_the_order_of_onnx() -> None:
     assert to_onnx_gates(np.arange(8)).tolist() == [0, 1, 6, 7, 2, 3, 4, 5]
 

@@ -25,7 +25,7 @@ from tfpipe.devices.local import LocalDevice
 from tfpipe.export import artifact as artifact_module
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.run_folder import RunFolder
-from tfpipe.thresholds import THRESHOLDS
+from tfpipe.thresholds import THRESHOLDS, threshold_of
 from tfpipe.verify import VerificationError, find_run, verify
 
 Plant = Callable[..., Path]
@@ -376,6 +376,7 @@ def figures(**changes: Any) -> dict[str, Any]:
         "artifact": 0.9,
         "agreement": 1.0,
         "mean_abs_error": 0.0,
+        "median_abs_error": 0.0,
         "num_examples": 1000,
     }
     return {**usual, **changes}
@@ -405,6 +406,18 @@ def figures(**changes: Any) -> dict[str, Any]:
 def test_limits_of_a_scheme(changes: dict[str, Any], expected: list[str]) -> None:
     found = comparison.check_figures(figures(**changes), THRESHOLDS["dynamic_int8"])
     assert found == expected
+
+
+def test_limits_of_a_quantization_aware_variant() -> None:
+    threshold = threshold_of("int8", quantization_aware=True)
+    assert threshold_of("int8", quantization_aware=False) == THRESHOLDS["int8"]
+    good = figures(agreement=0.995, median_abs_error=2 / 256)
+    assert comparison.check_figures(good, threshold) == []
+    bad = figures(agreement=0.9949, median_abs_error=0.008)
+    assert comparison.check_figures(bad, threshold) == [
+        "agreement=0.9949 with Keras is below 0.995",
+        "median_abs_error=0.008 is above 0.0078125",
+    ]
 
 
 @pytest.mark.parametrize(

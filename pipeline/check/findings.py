@@ -132,7 +132,8 @@ CODES = {
         "warning",
         "a size is only known at run time: accelerators refuse the graph or parts of it, and "
         "memory is planned at every call",
-        "Fix the batch and the sequence length before converting; tfpipe export does.",
+        "Fix the batch and the sequence length before converting, and unroll loops: tfpipe export "
+        "… --lowering unrolled.",
     ),
     "variable-tensor": Code(
         "warning",
@@ -148,7 +149,7 @@ CODES = {
     "float-left": Code(
         "warning",
         "a quantized file still holds large float constants",
-        "Quantize the named layers too, or mean it: tfpipe export … --scheme int8.",
+        "Quantize them too (tfpipe export … --scheme int8), or leave them float on purpose.",
     ),
     "embedding-guard": Code(
         "warning",

@@ -11,6 +11,7 @@ from typing import Any
 from tfpipe.devices.environment import Runtime, environment_python
 from tfpipe.devices.runner import run_process
 from tfpipe.devices.runner_zip import runner_bytes
+from tfpipe.devices.software_gpu import gpu_environment
 
 
 class LocalDevice:
@@ -35,10 +36,11 @@ class LocalDevice:
 
     def run(self, arguments: Sequence[str], *, time_limit_s: float) -> Any:
         """Runs a command of device_runner; see `tfpipe.devices.Device`."""
+        environment = gpu_environment()
         if self.runtime is None:
             # -P: nothing in the user's present folder may stand in for a module of the runner.
             command = [str(self._python), "-P", "-m", "device_runner", *arguments]
-            return run_process(command, time_limit_s=time_limit_s)
+            return run_process(command, time_limit_s=time_limit_s, environment=environment)
         with tempfile.TemporaryDirectory() as work:
             runner = Path(work) / "runner.pyz"
             runner.write_bytes(runner_bytes())

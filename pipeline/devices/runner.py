@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What a runtime says before it dies is at the end.
@@ -17,12 +18,15 @@ class RunnerDiedError(ValueError):
     """A signal ended the runner: the runtime crashed, or the system killed it."""
 
 
-def run_process(command: Sequence[str], *, time_limit_s: float) -> Any:
+def run_process(
+    command: Sequence[str], *, time_limit_s: float, environment: Mapping[str, str] | None = None
+) -> Any:
     """Runs one command of the device runner.
 
     Args:
         command: Program and arguments; no shell reads them.
         time_limit_s: After this many seconds the process is killed.
+        environment: Variables that the process has beside those of this one.
 
     Returns:
         The value of the JSON on the last line of its stdout.
@@ -35,7 +39,11 @@ def run_process(command: Sequence[str], *, time_limit_s: float) -> Any:
     shown = shlex.join(command)
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=time_limit_s
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=time_limit_s,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired as error:
         raise too_slow(shown, time_limit_s) from error

@@ -1,0 +1,97 @@
+"""A model and a number → the same model whose tables and kernels hold that many values each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfpipe.compress.fine_tune import FineTuner, Method
+from tfpipe.compress.prune import compressible
+
+# Lloyd's iterations: the centroids of a million weights move by less than a thousandth after them.
+ITERATIONS = 50
+
+
+class KeepZeros(Method):
+    """Holds at zero what is zero when it begins: sparsity survives (TF-MOT's prune-preserving)."""
+
+    def begin(self, trainer: FineTuner) -> None:
+        self._weights, self._averaged = (
+            compressible(model) for model in (trainer.model, trainer.averaged)
+        )
+        self._masks = [tf.cast(weight != 0, weight.dtype) for weight in self._weights]
+
+    def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
+        for weight, mask in zip(self._weights, self._masks, strict=True):
+            weight.assign(weight * mask)
+
+
+class KeepClusters(Method):
+    """Holds together the weights of a tensor that are equal when it begins: they move as one.
+
+    After each update a cluster takes the mean of its weights, TF-MOT's
+    `GradientAggregation.AVG`; the cluster of zeros stays at zero. The averaged weights have the
+    same clusters, being means of weights that do.
+    """
+
+    def begin(self, trainer: FineTuner) -> None:
+        self._weights = compressible(trainer.model)
+        self._clusters = []
+        for weight in self._weights:
+            values, members = np.unique(weight.numpy(), return_inverse=True)
+            members = members.reshape(weight.shape).astype(np.int32)
+            self._clusters.append((tf.constant(members), tf.constant(values != 0, tf.float32)))
+
+    def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
+        for weight, (members, moves) in zip(self._weights, self._clusters, strict=True):
+            means = tf.math.unsorted_segment_mean(
+                tf.reshape(weight, [-1]), tf.reshape(members, [-1]), moves.shape[0]
+            )
+            weight.assign(tf.gather(means * moves, members))
+
+
+class Cluster(KeepClusters):
+    """Weight clustering (Han et al. 2016): each table and kernel gets so many values, then they are
+    trained on as one weight each.
+
+    One of the values is zero and stays it, so that padding rows and pruned weights survive
+    (TF-MOT's `preserve_sparsity`).
+
+    Args:
+        num_clusters: Values of each tensor, at least 2.
+    """
+
+    def __init__(self, num_clusters: int) -> None:
+        self._num_clusters = num_clusters
+
+    def begin(self, trainer: FineTuner) -> None:
+        for model in (trainer.model, trainer.averaged):
+            for weight in compressible(model):
+                weight.assign(cluster_values(weight.numpy(), self._num_clusters))
+        super().begin(trainer)
+
+
+def cluster_values(weights: NDArray[np.float32], num_clusters: int) -> NDArray[np.float32]:
+    """Returns the weights, each replaced by the nearest of at most `num_clusters` values.
+
+    One value is zero, which exact zeros keep; the others are the centroids of the rest, found by
+    Lloyd's algorithm from evenly spaced ones (TF-MOT's CentroidInitialization.LINEAR).
+    """
+    rest = np.sort(weights[weights != 0].astype(np.float64))
+    if not len(rest):
+        return weights
+    centroids = np.linspace(rest[0], rest[-1], num_clusters - 1)
+    sums = np.concatenate([[0.0], np.cumsum(rest)])
+    for _ in range(ITERATIONS):
+        edges = np.searchsorted(rest, (centroids[1:] + centroids[:-1]) / 2)
+        edges = np.concatenate([[0], edges, [len(rest)]])
+        counts = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(counts, 1)
+        centroids = np.sort(np.where(counts > 0, means, centroids))
+    borders = (centroids[1:] + centroids[:-1]) / 2
+    nearest = centroids[np.searchsorted(borders, weights)]
+    return np.where(weights == 0, 0, nearest).astype(np.float32)

@@ -1,0 +1,66 @@
+"""What to make of a run's weights, checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """Which methods to apply, in this order, and how long to train for each.
+
+    Attributes:
+        source: The variant to begin with.
+        prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
+        cluster: Values to reach in each table and kernel; 0 leaves it out.
+        qat: Whether to train with the rounding of an int8 file (quantization-aware training).
+        epochs: Passes over the training rows for each method.
+        learning_rate: Highest learning rate; 0 takes a share of the run's own, see `FineTuner`.
+        data: The file the run was trained on, if it no longer lies where it was.
+        test: The run's test file, if it had one of its own and moved.
+    """
+
+    source: str = "base"
+    prune: float = 0.0
+    cluster: int = 0
+    qat: bool = False
+    epochs: int = 5
+    learning_rate: float = 0.0
+    data: Path | None = None
+    test: Path | None = None
+
+    def check(self) -> None:
+        """Refuses values that mean nothing.
+
+        Raises:
+            ValueError: No method is asked for, or a number lies outside its limits.
+        """
+        if not 0 <= self.prune < 1:
+            raise ValueError(
+                f"prune={self.prune:g} lies outside [0, 1): 0.8 sets 80 % of the weights to zero."
+            )
+        if self.cluster and not 2 <= self.cluster <= 256:
+            raise ValueError(
+                f"cluster={self.cluster} lies outside 2 to 256: more values than 256 int8 does not "
+                "have, and one is no model."
+            )
+        if not self.methods():
+            raise ValueError(
+                "No method was given, so nothing would change. Give --prune, --cluster or --qat."
+            )
+        if self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} must be at least 1.")
+        if not 0 <= self.learning_rate <= 10:
+            raise ValueError(f"learning_rate={self.learning_rate} lies outside 0 to 10.")
+
+    def methods(self) -> list[str]:
+        """Returns the names of the methods in the order in which they are applied."""
+        wanted = {"prune": self.prune, "cluster": self.cluster, "qat": self.qat}
+        return [name for name, value in wanted.items() if value]
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the result: all but where the data lies."""
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in ("data", "test")}

@@ -1,0 +1,80 @@
+"""A model and a sparsity → the same model with its smallest weights at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from tfpipe.compress.fine_tune import FineTuner, Method
+
+# Share of the epochs in which sparsity rises; in the rest the weights that are left get used to it.
+RISING_SHARE = 0.6
+# Times an epoch that the masks are chosen anew while it rises.
+UPDATES_PER_EPOCH = 8
+
+
+def compressible(model: keras.Model) -> list[tf.Variable]:
+    """Returns the weights that pruning and clustering work on: embedding tables and kernels.
+
+    Biases, norms and position vectors are a hundredth of the bytes and cost accuracy.
+    """
+    return [
+        variable
+        for variable in model.trainable_variables
+        if variable.shape.rank == 2 and "positions" not in variable.name
+    ]
+
+
+class Prune(Method):
+    """TF-MOT's magnitude pruning (Zhu and Gupta 2017): its `PolynomialDecay` schedule and masks.
+
+    `prune_low_magnitude` wraps whole layers and refuses ours and Bidirectional ones; the masks
+    themselves work on any weight.
+
+    Args:
+        sparsity: Share of zeros in each table and kernel at the end, in (0, 1).
+        epochs: Passes over the training rows.
+    """
+
+    def __init__(self, sparsity: float, *, epochs: int) -> None:
+        self._sparsity = sparsity
+        self._rising = max(1, round(RISING_SHARE * epochs))
+
+    def begin(self, trainer: FineTuner) -> None:
+        # Only here, since its import takes a second.
+        from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
+        from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
+
+        frequency = max(1, trainer.steps // UPDATES_PER_EPOCH)
+        end = trainer.steps * self._rising // frequency * frequency
+        schedule = PolynomialDecay(0.0, self._sparsity, 0, end, frequency=frequency)
+        weights = compressible(trainer.model)
+        # A resumed training finds its masks in the weights that are zero.
+        self._masks = [tf.Variable(tf.ones_like(weight), trainable=False) for weight in weights]
+        thresholds = [tf.Variable(0.0, trainable=False) for _ in weights]
+        self._pruning = Pruning(
+            lambda: trainer.optimizer.iterations,
+            list(zip(weights, self._masks, thresholds, strict=True)),
+            schedule,
+            block_size=(1, 1),
+            block_pooling_type="AVG",
+        )
+        self._weights, self._averaged = weights, compressible(trainer.averaged)
+
+    def resume(self) -> None:
+        for weight, mask in zip(self._weights, self._masks, strict=True):
+            mask.assign(tf.cast(weight != 0, mask.dtype))
+
+    def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
+        self._pruning.conditional_mask_update()
+        self._pruning.weight_mask_op()
+
+    def settle(self) -> None:
+        for weight, mask in zip(self._averaged, self._masks, strict=True):
+            weight.assign(weight * mask)
+
+    def reached(self, epoch: int) -> bool:
+        return epoch >= self._rising

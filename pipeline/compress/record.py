@@ -1,0 +1,69 @@
+"""A compressed model → what compress.json says about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import tf_keras as keras
+
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.source import Source
+from tfpipe.compress.stages import Stages, measure
+from tfpipe.compress.tensors import compare_sizes, describe_values, describe_weights
+from tfpipe.run_folder import RunFolder
+from tfpipe.versions import now, read_versions
+
+SCHEMA_VERSION = 1
+
+
+def describe_variant(
+    source: Source, options: CompressOptions, before: keras.Model, result: Stages
+) -> dict[str, Any]:
+    """Returns compress.json's content; the test split is read here for the first time.
+
+    Args:
+        source: The run's data.
+        options: What was asked for.
+        before: The model that the methods began with.
+        result: What they made of it.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": now(),
+        "from": options.source,
+        "methods": options.methods(),
+        "options": options.identity(),
+        "versions": read_versions(),
+        "training": result.trained,
+        "sizes": compare_sizes(before, result.model),
+        "tensors": describe_weights(result.model),
+        "values": describe_values(result.model, source.splits["validation"]),
+        "metrics": {
+            "validation": measure(result.model, source, "validation"),
+            "test": {
+                **measure(result.model, source, "test"),
+                "num_examples": len(source.splits["test"].lengths),
+            },
+            "from_test": measure(before, source, "test"),
+        },
+    }
+
+
+def read_record(folder: RunFolder, variant: str) -> dict[str, Any]:
+    """Returns the compress.json of a variant.
+
+    Raises:
+        ValueError: It is missing or damaged.
+    """
+    path = folder.weights(variant).parent / "compress.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        for key in ("methods", "weights_sha256"):
+            content[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged ({error}), so how the variant was made is unknown. "
+            "Compress it again with --overwrite."
+        ) from error
+    return content

@@ -1,0 +1,147 @@
+"""A model and the methods asked for → the model after them, one fine-tuning each."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from tfpipe.compress.cluster import Cluster, KeepClusters, KeepZeros
+from tfpipe.compress.fine_tune import FineTuner, Method
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.prune import Prune
+from tfpipe.compress.quantize import LearnRanges
+from tfpipe.compress.source import Source
+from tfpipe.fit import EVALUATION_BATCH
+from tfpipe.fit_progress import Progress
+from tfpipe.metrics import predict_labels, score_predictions
+from tfpipe.models.quantized import QuantizedModel
+from tfpipe.run_folder import RunFolder
+
+
+@dataclass
+class Stages:
+    """What the methods made of a model.
+
+    Attributes:
+        model: The model after the last one.
+        trained: One entry a method: its name, epochs, best epoch, seconds and validation figures.
+    """
+
+    model: keras.Model
+    trained: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_stages(
+    source: Source,
+    model: keras.Model,
+    options: CompressOptions,
+    before: Sequence[str],
+    *,
+    work: Path,
+    progress: Callable[[Progress | str], None],
+) -> Stages:
+    """Fine-tunes `model` once for each method, in order.
+
+    Each stage keeps a checkpoint in a folder of its own in `work`, so that a killed call goes on.
+
+    Args:
+        source: The run's data.
+        model: What to begin with.
+        options: The methods.
+        before: The methods that made `model`.
+        work: Folder for the checkpoints.
+        progress: As for `tfpipe.train`.
+    """
+    result = Stages(model)
+    methods = [*before, *options.methods()]
+    for index in range(len(before), len(methods)):
+        name = methods[index]
+        progress(f"{name}: {options.epochs} epochs")
+        folder = RunFolder(work / f"{index}-{name}")
+        tuner = make_tuner(source, result.model, options, methods[: index + 1], folder)
+        started = time.monotonic()
+        tuner.fit(progress)
+        entry = {
+            "method": name,
+            "epochs": options.epochs,
+            "best_epoch": tuner.state.best_epoch,
+            "seconds": round(time.monotonic() - started, 1),
+            "seconds_per_epoch": round(
+                sum(entry["seconds"] for entry in tuner.state.history) / options.epochs, 2
+            ),
+            "validation": tuner.evaluate(tuner.validation)[1],
+        }
+        result = Stages(tuner.averaged, [*result.trained, entry])
+    return result
+
+
+def make_tuner(
+    source: Source,
+    model: keras.Model,
+    options: CompressOptions,
+    names: Sequence[str],
+    folder: RunFolder,
+) -> FineTuner:
+    """Returns the fine-tuning of the last of `names`, which keeps what those before it made."""
+    *before, name = names
+    build: Callable[[], keras.Model] = functools.partial(copy_of, model)
+    methods: list[Method] = []
+    if "cluster" in before:
+        methods.append(KeepClusters())
+    elif "prune" in before and name != "cluster":
+        methods.append(KeepZeros())
+    if name == "prune":
+        methods.append(Prune(options.prune, epochs=options.epochs))
+    if name == "cluster":
+        methods.append(Cluster(options.cluster))
+    if name == "qat":
+        ranges = QuantizedModel(model).ranges
+        # Sixteen values stay sixteen where one scale rounds all of them.
+        build = functools.partial(quantized_copy_of, model, ranges, "cluster" in before)
+        methods.append(LearnRanges(epochs=options.epochs, seed=source.content["seed"]))
+    return FineTuner(
+        build,
+        source,
+        methods,
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        work=folder,
+    )
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """Returns a model of the same layers with weights of its own."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def quantized_copy_of(model: keras.Model, ranges: tf.Variable, per_tensor: bool) -> QuantizedModel:
+    """Returns the quantization-aware form of a copy; all copies share the ranges."""
+    return QuantizedModel(copy_of(model), ranges, per_tensor=per_tensor)
+
+
+def measure(model: keras.Model, source: Source, split: str) -> dict[str, float]:
+    """Returns the metrics of a model on one split, see `score_predictions`."""
+    encoded = source.splits[split]
+    num_classes = len(source.dataset.labels)
+    infer = tf.function(
+        lambda token_ids: model(token_ids, training=False),
+        input_signature=[tf.TensorSpec((None, None), tf.int32)],
+        autograph=False,
+    )
+    logits = np.zeros((len(encoded.lengths), num_classes), np.float32)
+    for rows in encoded.in_order(EVALUATION_BATCH):
+        logits[rows] = infer(tf.constant(encoded.batch(rows))).numpy()
+    multi_label = encoded.targets.ndim == 2
+    scores = (tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)).numpy()
+    predictions = predict_labels(scores, multi_label=multi_label)
+    return score_predictions(encoded.targets, predictions, num_classes)

@@ -1,0 +1,168 @@
+"""A run and the options of a compression → RUN/variants/NAME, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from device_runner.files import sha256_of_file, write_json_atomic
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.record import describe_variant, read_record
+from tfpipe.compress.source import Source, open_source
+from tfpipe.compress.stages import measure, run_stages
+from tfpipe.fit_progress import Progress
+from tfpipe.run_folder import RunFolder
+from tfpipe.staging import check_name, staging_folder
+from tfpipe.variant import BASE, check_variant, load_model, save_weights
+
+WORK_FOLDER = "compress"  # in RUN/train: what a killed compression goes on from
+
+
+def compress(
+    run: str | Path,
+    name: str,
+    options: CompressOptions,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[Progress | str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Trains a variant of a run with the methods asked for; returns its compress.json.
+
+    A killed call goes on where it stood when it is made again with the same options.
+
+    Args:
+        run: The run folder.
+        name: The variant's name.
+        options: Which methods, and how long.
+        overwrite: Whether a variant of the same name is replaced.
+        progress: As for `tfpipe.train`.
+
+    Raises:
+        FileExistsError: The name is taken and `overwrite` is False.
+        ValueError: An option means nothing, the source variant had the method already or its
+            weights are not those that were trained, or the run's table is gone. The run folder is
+            left as it was.
+    """
+    options.check()
+    folder = RunFolder(Path(run))
+    folder.read()
+    check_variant(folder, options.source)
+    destination = folder.weights(check_name(name)).parent
+    if name == BASE:
+        raise ValueError(f"name={BASE!r} is the trained model itself. Give another with --as.")
+    if destination.exists() and not overwrite:
+        raise FileExistsError(
+            f"variant={str(destination)!r} exists. Give --overwrite to replace it, or another name "
+            "with --as."
+        )
+    check_methods(folder, options)
+    work = begin_work(folder, options)
+    try:
+        progress(f"reading the table of {folder.path}")
+        source = open_source(folder, options, work / "tokens")
+        model = load_model(folder, options.source)
+        with staging_folder(destination) as staging:
+            folders = (work, staging)
+            content = make_variant(source, model, options, folders=folders, progress=progress)
+    except (ValueError, OSError):
+        shutil.rmtree(work)
+        raise
+    shutil.rmtree(work)
+    return {"variant": str(destination), "name": name, **content}
+
+
+def check_methods(folder: RunFolder, options: CompressOptions) -> None:
+    """Refuses to do again what the source variant had done to it.
+
+    Raises:
+        ValueError: The source has one of the methods, or is quantization-aware, which comes last.
+    """
+    done = methods_of(folder, options.source)
+    again = [method for method in options.methods() if method in done]
+    if again or "qat" in done:
+        raise ValueError(
+            f"variant={options.source!r} has methods={done}, asked for are "
+            f"{options.methods()}: "
+            + (f"{again[0]} is there already" if again else "qat has to be the last")
+            + ". Give another --from, for example base."
+        )
+
+
+def methods_of(folder: RunFolder, variant: str) -> list[str]:
+    """Returns the methods that made a variant, in order; none for the base."""
+    return [] if variant == BASE else list(read_record(folder, variant)["methods"])
+
+
+def begin_work(folder: RunFolder, options: CompressOptions) -> Path:
+    """Returns the folder of an unfinished compression with the same options and weights, emptied
+    if what it holds is another's."""
+    work = folder.checkpoint.parent / WORK_FOLDER
+    weights = sha256_of_file(folder.weights(options.source))
+    identity = json.loads(json.dumps({**options.identity(), "weights_sha256": weights}))
+    file = work / "options.json"
+    if not file.is_file() or json.loads(file.read_text("utf-8")) != identity:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_json_atomic(file, identity)
+    return work
+
+
+def make_variant(
+    source: Source,
+    model: Any,
+    options: CompressOptions,
+    *,
+    folders: tuple[Path, Path],
+    progress: Callable[[Progress | str], None],
+) -> dict[str, Any]:
+    """Runs the methods on `model`; writes weights.npz and compress.json.
+
+    Args:
+        source: The run's data.
+        model: The source variant.
+        options: The methods.
+        folders: Where unfinished work lies, and where the result goes.
+        progress: As for `compress`.
+    """
+    work, staging = folders
+    before = measure(model, source, "validation")
+    check_untouched(source, options.source, before["accuracy"])
+    methods = methods_of(source.folder, options.source)
+    result = run_stages(source, model, options, methods, work=work, progress=progress)
+    save_weights(staging / "weights.npz", result.model)
+    progress("measuring the variant on the test split")
+    content = describe_variant(source, options, model, result)
+    content["methods"] = methods + content["methods"]
+    content["weights_sha256"] = sha256_of_file(staging / "weights.npz")
+    write_json_atomic(staging / "compress.json", content)
+    return content
+
+
+def check_untouched(source: Source, variant: str, accuracy: float) -> None:
+    """Refuses weights that are not those that were trained.
+
+    Raises:
+        ValueError: The base's validation accuracy is not the one in run.json, or a variant's digest
+            is not the one in its compress.json.
+    """
+    folder = source.folder
+    advice = "Train the run again with --overwrite, or restore the file."
+    if variant != BASE:
+        if read_record(folder, variant)["weights_sha256"] != sha256_of_file(
+            folder.weights(variant)
+        ):
+            raise ValueError(
+                f"{folder.weights(variant)} was changed after it was made: its digest is not the "
+                f"one in compress.json. {advice}"
+            )
+        return
+    expected = source.content["metrics"]["validation"]["accuracy"]
+    # Another machine adds up in another order: two texts at the very most may fall differently.
+    if abs(accuracy - expected) > 2.5 / len(source.splits["validation"].lengths):
+        raise ValueError(
+            f"{folder.weights(variant)} was changed after it was trained: its validation accuracy "
+            f"is {accuracy:.4f}, run.json has {expected:.4f}. {advice}"
+        )

@@ -1,0 +1,230 @@
+"""Compressed variants: what they hold, that their files equal them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfpipe.arrays import read_arrays, write_arrays
+from tfpipe.compress.cluster import cluster_values
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.variant import compress
+from tfpipe.export.artifact import ExportOptions, export_artifact
+from tfpipe.export.target import ExportError
+from tfpipe.fit_progress import Progress
+from tfpipe.run_folder import RunFolder
+from tfpipe.variant import is_quantized, load_model
+from tfpipe.verify import verify
+
+PLAIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+QAT = CompressOptions(qat=True, epochs=1)
+MADE = {
+    "lstm": CompressOptions(prune=0.75, cluster=4, qat=True, epochs=2),
+    "transformer": QAT,
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def copy_run(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder, ignore=shutil.ignore_patterns("exports", "qat")))
+
+
+@pytest.fixture(scope="module")
+def variants(
+    trained_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The tiny runs with a variant "qat" each, of the lstm pruned and clustered before, and what
+    `compress` returned."""
+    folder = tmp_path_factory.mktemp("compressed")
+    made = {}
+    for name, run in trained_runs.items():
+        copy = copy_run(run, folder / name)
+        made[name] = (copy, compress(copy, "qat", MADE[name]))
+    return made
+
+
+@pytest.fixture
+def run(trained_runs: dict[str, Path], tmp_path: Path) -> Path:
+    return copy_run(trained_runs["lstm"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_file_of_a_quantization_aware_variant_equals_it(
+    variants: dict[str, tuple[Path, dict[str, Any]]], model: str
+) -> None:
+    run, _ = variants[model]
+    result = export_artifact(run, ExportOptions(variant="qat", scheme="int8"))
+    verified = verify(result["artifact"])
+    assert verified["passed"] and verified["agreement"] >= 0.995
+    assert verified["median_abs_error"] <= 2 / 256
+    assert "rounds every value where the file does" in verified["threshold"]["reason"]
+    stored = json.loads((Path(result["artifact"]) / "check.json").read_text())["bytes_by_dtype"]
+    assert stored["int8"] > stored.get("float32", 0)
+    if model == "lstm":
+        check_buffers(Path(result["artifact"]) / "model.tflite")
+
+
+def check_buffers(path: Path) -> None:
+    """The zeros and the few values of each table and kernel are in the file itself."""
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=PLAIN)
+    interpreter.allocate_tensors()
+    weights = []
+    for details in interpreter.get_tensor_details():
+        constant = details["dtype"] == np.int8 and np.prod(details["shape"]) >= 48
+        if constant and len(details["shape"]) == 2 and is_constant(interpreter, details):
+            weights.append(interpreter.get_tensor(details["index"]))
+    assert len(weights) == 4  # embedding, kernel, recurrent kernel, logits
+    for weight in weights:
+        assert len(np.unique(weight)) <= 4
+        assert np.mean(weight == 0) >= 0.74
+
+
+def is_constant(interpreter: Interpreter, details: dict[str, Any]) -> bool:
+    made = {int(i) for op in interpreter._get_ops_details() for i in op["outputs"]}
+    return details["index"] not in made
+
+
+def test_record_tells_how_the_variant_was_made(
+    variants: dict[str, tuple[Path, dict[str, Any]]],
+) -> None:
+    run, result = variants["lstm"]
+    folder = RunFolder(run)
+    record = json.loads((run / "variants" / "qat" / "compress.json").read_text())
+    assert {**record, "name": "qat", "variant": str(run / "variants" / "qat")} == result
+    assert record["methods"] == ["prune", "cluster", "qat"] and record["from"] == "base"
+    assert [entry["method"] for entry in record["training"]] == record["methods"]
+    for entry in record["tensors"]:
+        if "kernel" in entry["name"] or "embeddings" in entry["name"]:
+            assert entry["distinct_values"] <= 4 and entry["zeros"] >= 0.74, entry
+            assert entry["max_error"] >= entry["mean_error"] > 0
+    values = {entry["name"]: entry for entry in record["values"]}
+    assert values["lstm_0/output_gate"]["scale"] == 1 / 256
+    assert values["lstm_0/squashed_cell"]["scale"] == 1 / 128
+    hidden = values["lstm_0/hidden"]
+    assert hidden["max_error"] <= hidden["scale"] * 0.51 and hidden["signal_to_noise_db"] > 20
+    sizes = record["sizes"]
+    assert sizes["after"]["zip"] < 0.2 * sizes["before"]["zip"]
+    assert sizes["efficiency"]["plain"] == pytest.approx(
+        1 - sizes["after"]["plain"] / sizes["before"]["plain"], abs=1e-4
+    )
+    assert record["metrics"]["from_test"]["accuracy"] == pytest.approx(
+        folder.read()["metrics"]["test"]["accuracy"]
+    )
+    assert record["training"][0]["epochs"] == 2
+    assert is_quantized(folder, "qat") and not is_quantized(folder, "base")
+    assert load_model(folder, "qat").names[0] == "lstm_0/projected"
+    assert not (run / "train" / "compress").exists()
+
+
+def test_killed_compression_goes_on_to_the_same_weights(run: Path, tmp_path: Path) -> None:
+    other = copy_run(run, tmp_path / "other")
+    options = CompressOptions(prune=0.5, qat=True, epochs=2)
+    said: list[str] = []
+
+    def interrupt(item: Progress | str) -> None:
+        if isinstance(item, str):
+            said.append(item)
+        elif said[-1].startswith("qat") and item.epoch == 2 and item.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(run, "qat", options, progress=interrupt)
+    assert not (run / "variants" / "qat").exists()
+    compress(run, "qat", options)
+    compress(other, "qat", options)
+    again, straight = (read_arrays(RunFolder(path).weights("qat")) for path in (run, other))
+    assert again.keys() == straight.keys()
+    for name, value in straight.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def damage(weights: Path) -> None:
+    arrays = read_arrays(weights)
+    arrays["arr_0"] = 0 * arrays["arr_0"]  # the embedding table
+    write_arrays(weights, arrays)
+
+
+def lose_data(run: Path) -> None:
+    plan = json.loads((run / "train" / "plan.json").read_text())
+    plan["source"]["data"] = "/nowhere/colours.csv"
+    (run / "train" / "plan.json").write_text(json.dumps(plan))
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
+    "no method": (lambda _: None, "x", CompressOptions(), "No method was given.* Give --prune, "),
+    "no epoch": (lambda _: None, "x", CompressOptions(qat=True, epochs=0), "epochs=0 must be at"),
+    "all pruned": (lambda _: None, "x", CompressOptions(prune=1.0), r"prune=1 lies outside \[0, 1"),
+    "less than none": (lambda _: None, "x", CompressOptions(prune=-0.1), "prune=-0.1 lies outside"),
+    "one cluster": (lambda _: None, "x", CompressOptions(cluster=1), "cluster=1 lies outside 2 to"),
+    "rate": (
+        lambda _: None,
+        "x",
+        CompressOptions(qat=True, learning_rate=-1),
+        "learning_rate=-1 lies outside 0 to 10",
+    ),
+    "base": (lambda _: None, "base", QAT, "name='base' is the trained model itself"),
+    "name": (lambda _: None, "../x", QAT, "name='../x' must be 1 to 100"),
+    "no such variant": (
+        lambda _: None,
+        "x",
+        CompressOptions(source="lost", qat=True),
+        "variant='lost' is not in .* It holds: \\['base'\\]",
+    ),
+    "weights changed": (
+        lambda run: damage(run / "variants" / "base" / "weights.npz"),
+        "x",
+        QAT,
+        "was changed after it was trained: its validation accuracy is",
+    ),
+    "table gone": (lose_data, "x", QAT, "'/nowhere/colours.csv', the table of the run, is not"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_request_is_refused_and_leaves_the_run_alone(run: Path, case: str) -> None:
+    prepare, name, options, message = REFUSED[case]
+    prepare(run)
+    before = contents(run)
+    with pytest.raises(ValueError, match=message):
+        compress(run, name, options)
+    assert contents(run) == before
+
+
+def test_clusters_are_the_values_that_lie_nearest() -> None:
+    weights = np.array([[0.0, 1.0, 1.2], [-3.0, -3.1, 0.0], [1.1, 9.0, 8.8]], np.float32)
+    expected = [[0, 1.1, 1.1], [-3.05, -3.05, 0], [1.1, 8.9, 8.9]]
+    np.testing.assert_allclose(cluster_values(weights, 4), expected, rtol=1e-6)
+    np.testing.assert_array_equal(cluster_values(weights * 0, 4), weights * 0)
+
+
+def test_another_table_is_refused(run: Path, make_colours: Callable[..., Path]) -> None:
+    other = make_colours(run.parent / "other.csv", seed=6)
+    with pytest.raises(ValueError, match="is not what the run was trained on: its digest is"):
+        compress(run, "x", CompressOptions(qat=True, data=other))
+
+
+def test_variant_is_not_compressed_twice_the_same_way(
+    variants: dict[str, tuple[Path, dict[str, Any]]], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(variants["lstm"][0], tmp_path / "run"))
+    before = contents(run)
+    with pytest.raises(ValueError, match=r"methods=\['prune', .* qat is there already"):
+        compress(run, "more", CompressOptions(source="qat", qat=True))
+    with pytest.raises(FileExistsError, match="variants/qat' exists. Give --overwrite"):
+        compress(run, "qat", QAT)
+    with pytest.raises(ExportError, match="scheme=float32 would ship another function"):
+        export_artifact(run, ExportOptions(variant="qat"))
+    assert contents(run) == before
+    (run / "variants" / "qat" / "compress.json").write_text("{}")
+    with pytest.raises(ValueError, match="compress.json is missing or damaged"):
+        compress(run, "more", CompressOptions(source="qat", qat=True))
