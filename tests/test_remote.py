@@ -175,3 +175,14 @@ def test_digest_of_a_folder_is_of_names_and_contents() -> None:
     one = remote.digest_of({"a": b"1", "b": b"2"})
     assert one == remote.digest_of({"b": b"2", "a": b"1"})
     assert one != remote.digest_of({"a": b"2", "b": b"1"})
+
+
+def test_board_with_python_3_7_is_served(
+    tmp_path: Path, tiny_artifact: Path, old_python: str
+) -> None:
+    device = piped_device(tmp_path / "device", old_python)
+    info = device.run(["info"], time_limit_s=60)
+    assert info["fingerprint"]["python"].startswith("CPython 3.7.")
+    if info["runtime"] is None:
+        pytest.skip("that Python has no TFLite runtime")
+    assert device.run(["verify", "--", str(tiny_artifact)], time_limit_s=60)["passed"] is True
