@@ -24,7 +24,12 @@ from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
 from tfpipe.export.golden import HOSTILE_TEXTS
-from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError
+from tfpipe.export.target import (
+    RECURRENT_MODELS,
+    TARGETS,
+    ExportError,
+    possible_lowerings,
+)
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import staging_folder
 from tfpipe.variant import load_tokenizer
@@ -67,7 +72,11 @@ def quick_convert(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def convert(job: dict[str, Any], folder: Path) -> Path:
         return Path(shutil.copy(run / "exports" / "cpu-float32" / "model.tflite", folder / "out"))
 
+    def first_lowering(*request: Any, **options: Any) -> tuple[str, ...]:
+        return possible_lowerings(*request, **options)[:1]
+
     monkeypatch.setattr(model_file, "convert", convert)
+    monkeypatch.setattr(artifact_module, "possible_lowerings", first_lowering)
     return run
 
 

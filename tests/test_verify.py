@@ -82,7 +82,9 @@ def plant(trained_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Mon
             return work / "out.tflite"
 
         monkeypatch.setattr(model_file, "convert", convert)
-        return Path(export_artifact(run, ExportOptions(name="planted"))["artifact"])
+        return Path(
+            export_artifact(run, ExportOptions(lowering="unrolled", name="planted"))["artifact"]
+        )
 
     return make
 
