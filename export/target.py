@@ -113,21 +113,23 @@ def possible_lowerings(
         left_out = "loop" if sequence_length <= MAX_UNROLLED_STEPS else "unrolled"
         possible = tuple(name for name in limits.lowerings if name != left_out)
         possible = tuple(name for name in possible if (name, scheme) != ("loop", "int8"))
-        return possible or limits.lowerings
-    if lowering == "loop" and scheme == "int8":
+        possible = possible or limits.lowerings
+    else:
+        possible = (lowering,)
+    if possible == ("loop",) and scheme == "int8":
         # tests/test_converter_traps.py shows the crash and fails when it is gone.
         raise ExportError(
             f"scheme=int8 with lowering=loop (sequence_length={sequence_length}): the converter of "
             "TensorFlow 2.21 ends the process when it calibrates a loop. Use --scheme "
             "dynamic_int8, or --lowering auto."
         )
-    if lowering == "unrolled" and sequence_length > MAX_ASKED_UNROLLED_STEPS:
+    if possible == ("unrolled",) and sequence_length > MAX_ASKED_UNROLLED_STEPS:
         raise ExportError(
             f"lowering=unrolled with sequence_length={sequence_length}: over "
             f"{MAX_ASKED_UNROLLED_STEPS} steps the graph takes many minutes to convert. Use "
             + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
-    return (lowering,)
+    return possible
 
 
 def require_package(target: str) -> None:

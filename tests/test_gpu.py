@@ -23,7 +23,7 @@ from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import inference_form
-from tfpipe.export.target import ExportError, choose_lowering
+from tfpipe.export.target import ExportError, possible_lowerings
 from tfpipe.models import MODELS
 from tfpipe.predict import predict
 from tfpipe.run_model import run_model
@@ -174,9 +174,11 @@ def test_ops_that_the_gpu_refuses_are_named(
 
 def test_loop_is_refused_before_it_is_converted() -> None:
     with pytest.raises(ExportError, match="lowering='loop' does not run on target 'gpu'"):
-        choose_lowering("lstm", target="gpu", scheme="float16", lowering="loop", sequence_length=8)
+        possible_lowerings(
+            "lstm", target="gpu", scheme="float16", lowering="loop", sequence_length=8
+        )
     with pytest.raises(ExportError, match="many minutes to convert. Use a shorter one"):
-        choose_lowering(
+        possible_lowerings(
             "lstm", target="gpu", scheme="float16", lowering="auto", sequence_length=2000
         )
 
