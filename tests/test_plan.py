@@ -118,10 +118,10 @@ def test_epochs_come_from_the_number_of_updates(num_examples, batch_size, epochs
 
 
 def test_long_texts_get_fewer_epochs_but_one():
-    # 10,000 texts of 400 tokens are 4 million positions a pass; 16 million is the limit.
+    # 10,000 texts of 400 tokens are 4 million positions a pass; 20 million is the limit.
     epochs, reason = choose_epochs(10_000, 32, sequence_length=400)
-    assert epochs == 4
-    assert "more would read over 16,000,000 tokens of 400 a text" in reason
+    assert epochs == 5
+    assert "more would read over 20,000,000 tokens of 400 a text" in reason
     assert choose_epochs(10_000, 32, sequence_length=100)[0] == 8  # 2,500 updates of 313
     assert choose_epochs(100_000, 32, sequence_length=4096)[0] == 1
 
