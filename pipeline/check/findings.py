@@ -203,7 +203,8 @@ CODES = {
     "metadata-missing": Code(
         "error",
         "the file lacks the TFLite metadata (tokenizer, vocabulary, labels) that MediaPipe reads",
-        "Export with tokenizer.kind=word: tfpipe export writes the metadata then.",
+        "Train with tokenizer.kind=word, whose rules MediaPipe has, and add the metadata with "
+        "TensorFlow Lite Support's writer: tfpipe does not write it yet.",
     ),
 }  # fmt: skip
 
