@@ -154,6 +154,13 @@ def damage(weights: Path) -> None:
     write_arrays(weights, arrays)
 
 
+def tamper_with_variant(run: Path) -> None:
+    variant = run / "variants" / "sparse"
+    shutil.copytree(run / "variants" / "base", variant)
+    record = {"methods": ["prune"], "weights_sha256": "0" * 64}
+    (variant / "compress.json").write_text(json.dumps(record))
+
+
 def lose_data(run: Path) -> None:
     plan = json.loads((run / "train" / "plan.json").read_text())
     plan["source"]["data"] = "/nowhere/colours.csv"
@@ -185,6 +192,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
         "x",
         QAT,
         "was changed after it was trained: its validation accuracy is",
+    ),
+    "variant changed": (
+        tamper_with_variant,
+        "x",
+        CompressOptions(source="sparse", qat=True),
+        "was changed after it was made: its digest is not the one in compress.json",
     ),
     "table gone": (lose_data, "x", QAT, "'/nowhere/colours.csv', the table of the run, is not"),
 }  # fmt: skip
