@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace) -> Tuple[Any, int]:
     buffer = io.BytesIO()
     np.savez(buffer, token_ids=token_ids, outputs=outputs)
     write_file_atomic(options.output, buffer.getvalue())
-    value = {
+    return {
         "artifact": options.artifact,
         "output": options.output,
         "num_examples": len(token_ids),
@@ -130,8 +130,7 @@ def _run(options: argparse.Namespace) -> Tuple[Any, int]:
         "runtime_version": model.runtime_version,
         "delegate": model.delegate,
         "adapter": model.adapter,
-    }
-    return value, 0
+    }, 0
 
 
 def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
@@ -149,12 +148,10 @@ def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
         num_threads=options.num_threads,
         progress=ProgressLines(profile, len(options.artifacts), sys.stderr),
     )
-    value = {"results": results}
     if not options.output:
-        return value, 0
-    write_json_atomic(options.output, value)
-    samples = ("latencies_ns", "end_to_end_latencies_ns")
-    short = [{k: v for k, v in record.items() if k not in samples} for record in results]
+        return {"results": results}, 0
+    write_json_atomic(options.output, {"results": results})
+    short = [{k: r[k] for k in r if not k.endswith("latencies_ns")} for r in results]
     return {"output": options.output, "results": short}, 0
 
 

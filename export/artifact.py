@@ -83,8 +83,13 @@ def export_artifact(
         write_json_atomic(staging / "check.json", facts)
         manifest = make_manifest(staging, name, options, content, facts, tokenizer)
         write_manifest(staging, manifest)
+    return describe_artifact(destination, manifest, facts)
+
+
+def describe_artifact(path: Path, manifest: Manifest, facts: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `export_artifact` returns."""
     return {
-        "artifact": str(destination),
+        "artifact": str(path),
         **{key: getattr(manifest, key) for key in ("name", "target", "scheme", "lowering")},
         **{key: facts[key] for key in ("model_size_bytes", "zip_size_bytes", "min_runtime")},
         "sha256": manifest.model_sha256,

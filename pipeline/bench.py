@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device_runner.artifact import read_artifact
 from device_runner.files import write_file_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
-from device_runner.loading import default_delegate
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench_ops import profile_ops
+from tfpipe.bench_subject import Subject, refuse_mixed, subject_of
 from tfpipe.bench_table import format_bench as format_bench
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
-from tfpipe.run_folder import RunFolder
 from tfpipe.verb import make_callable
-from tfpipe.verified import require_verified
 
 # Starting Python, reading the artifact and tokenizing its texts, on a slow device.
 _START_S = 120.0
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One thing to measure.
-
-    Attributes:
-        path: As it was given.
-        run: The run that it was exported from, if it lies in one.
-        is_bare: Whether it is a .tflite without a manifest.
-        texts: File of texts for it, or "" for none.
-        delegate: What runs it.
-    """
-
-    path: Path
-    run: RunFolder | None
-    is_bare: bool
-    texts: str
-    delegate: str = "cpu"
 
 
 def bench(
@@ -126,51 +104,6 @@ def _settings(device: str, profile: Profile, num_threads: int) -> dict[str, Any]
         "block_runs": BLOCK_RUNS,
         "dropped_runs_per_block": DROPPED_RUNS,
     }
-
-
-def subject_of(path: Path, texts: Path | None) -> Subject:
-    """Checks one path before anything is measured.
-
-    Args:
-        path: Artifact folder or bare .tflite.
-        texts: File of texts for it; None takes the test texts of its run.
-
-    Raises:
-        ValueError: The artifact is not whole or not verified.
-        OSError: It cannot be read.
-    """
-    given = str(texts) if texts is not None and texts.suffix != ".npy" else ""
-    if not path.is_dir():
-        return Subject(path, None, True, "")
-    manifest = read_artifact(path, check_digests=False).manifest
-    require_verified(path, manifest.model_sha256)
-    run = _run_of(path)
-    if not given and run is not None and run.examples("test").is_file():
-        given = str(run.examples("test"))
-    return Subject(path, run, False, given, default_delegate(manifest))
-
-
-def refuse_mixed(delegates: Mapping[str, str]) -> None:
-    """Refuses to put times of a CPU and of an accelerator side by side.
-
-    Args:
-        delegates: Path of what is to be measured → what runs it.
-
-    Raises:
-        ValueError: There are several delegates.
-    """
-    if len(set(delegates.values())) > 1:
-        named = ", ".join(f"{path} on the {delegate}" for path, delegate in delegates.items())
-        raise ValueError(
-            f"to be measured are {named}: expected one delegate, since their times do not "
-            "compare. Measure them in calls of their own."
-        )
-
-
-def _run_of(path: Path) -> RunFolder | None:
-    exports = path.resolve().parent
-    run = RunFolder(exports.parent)
-    return run if exports.name == "exports" and run.run_json.is_file() else None
 
 
 def _measure_memory(

@@ -10,8 +10,9 @@ from typing import Any
 
 from device_runner.files import write_file_atomic
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
-from tfpipe.bench import bench_together, subject_of
+from tfpipe.bench import bench_together
 from tfpipe.bench_file import SAMPLES, format_record
+from tfpipe.bench_subject import subject_of
 from tfpipe.bootstrap import CONFIDENCE, REPLICATES, Ratio, ratio_of_medians
 from tfpipe.comparable import match_results, read_results, refuse_differences
 from tfpipe.compare_text import format_comparison as format_comparison

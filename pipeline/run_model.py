@@ -42,7 +42,6 @@ def run_model(
     texts: Path | None = None,
     token_ids: NDArray[np.int32] | None = None,
     delegate: str | None = "cpu",
-    time_limit_s: float = TIME_LIMIT_SECONDS,
     device: Device | None = None,
 ) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
@@ -56,7 +55,6 @@ def run_model(
         token_ids: int32 `(n, sequence_length)`, instead of texts.
         delegate: What runs the file, one of `device_runner.loading.DELEGATES`; None is what an
             artifact is made for.
-        time_limit_s: After this many seconds the child is killed.
         device: Where the child runs; None is this machine.
 
     Raises:
@@ -71,7 +69,7 @@ def run_model(
     chosen = [f"--delegate={delegate}"] if delegate else []
     said: dict[str, Any] = (device or LocalDevice()).run(
         ["run", source, f"--output={output}", *chosen, "--", str(model)],
-        time_limit_s=time_limit_s,
+        time_limit_s=TIME_LIMIT_SECONDS,
     )
     with np.load(output, allow_pickle=False) as arrays:
         return ModelRun(

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.artifact import Artifact, read_artifact
-from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
 from device_runner.loading import TARGET_DELEGATES
 from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.gpu_verification import verify_on_gpu
+from tfpipe.origin import check_files, check_origin, find_run
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
 from tfpipe.thresholds import threshold_of
-from tfpipe.variant import check_variant, is_quantized, load_model, load_tokenizer, read_labels
+from tfpipe.variant import is_quantized, load_model, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
@@ -100,42 +100,6 @@ def verify(
     return result
 
 
-def find_run(artifact: Path, run: str | Path | None) -> RunFolder:
-    """Returns the run of an artifact: the one named, or the one it lies in."""
-    if run is not None:
-        return RunFolder(Path(run))
-    folder = RunFolder(artifact.resolve().parent.parent)
-    if not folder.run_json.is_file():
-        raise ValueError(
-            f"artifact={str(artifact)!r} does not lie in a run's exports folder, so the model it "
-            "came from is unknown. Give --run RUN."
-        )
-    return folder
-
-
-def check_origin(artifact: Artifact, folder: RunFolder) -> None:
-    """Refuses an artifact that cannot be compared with the run's model at all.
-
-    Raises:
-        ValueError: Another number of classes, a variant that the run lacks, or a scheme that has no
-            threshold.
-    """
-    manifest, content = artifact.manifest, folder.read()
-    found = (manifest.num_classes, manifest.multi_label)
-    expected = (len(read_labels(folder)), content["multi_label"])
-    if found != expected:
-        raise ValueError(
-            f"{artifact.path} has (num_classes, multi_label)={found}, the run {folder.path} has "
-            f"{expected}: it was not exported from there. Give its own run with --run."
-        )
-    check_variant(folder, manifest.variant)
-    if manifest.scheme not in THRESHOLDS:
-        raise ValueError(
-            f"{artifact.path}: the manifest has scheme={manifest.scheme!r}, known are "
-            f"{sorted(THRESHOLDS)}. Export the artifact again."
-        )
-
-
 def read_examples(folder: RunFolder, data: str | Path | None) -> tuple[list[str], NDArray[Any]]:
     """Returns the texts and their targets, of a file or of the run's test split."""
     content = folder.read()
@@ -201,28 +165,6 @@ def judge(
         "created": now(),
         "confusion_matrix": matrix,
     }
-
-
-def check_files(artifact: Artifact, folder: RunFolder, tokenizer: Tokenizer) -> list[str]:
-    """Returns what of the artifact is not the run's."""
-    content, manifest = folder.read(), artifact.manifest
-    expected = {
-        "model": content["model"],
-        "recipe": content["recipe"],
-        "sequence_length": content["recipe"]["data"]["sequence_length"],
-        "tokenizer": tokenizer.spec.to_json(),
-    }
-    failures = [
-        f"manifest.json: {key} is not the run's"
-        for key, value in expected.items()
-        if getattr(manifest, key) != value
-    ]
-    if artifact.labels != read_labels(folder):
-        failures.append("labels.txt is not the run's list of labels in the run's order")
-    vocabulary = Path(artifact.path) / folder.vocabulary.name
-    if vocabulary.read_bytes() != folder.vocabulary.read_bytes():
-        failures.append("vocabulary.txt is not the run's list of tokens in the run's order")
-    return failures
 
 
 def keras_scores(

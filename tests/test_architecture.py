@@ -32,9 +32,9 @@ STAGES = {
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds",
     "export": "export",
-    "verify": "comparison gpu_verification predict verified verify",
-    "bench": "bench bench_file bench_ops bench_progress bench_table benchmark_log benchmark_tool "
-    "bootstrap comparable compare compare_text deploy fleet inventory shards",
+    "verify": "comparison gpu_verification origin predict verified verify",
+    "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
+    "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory shards",
     "report": "report",
     "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths",
 }

@@ -24,9 +24,10 @@ from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
 from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
+from tfpipe.origin import find_run
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS, threshold_of
-from tfpipe.verify import VerificationError, find_run, verify
+from tfpipe.verify import VerificationError, verify
 
 Plant = Callable[..., Path]
 
