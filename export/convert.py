@@ -26,7 +26,7 @@ def main(job_path: Path) -> None:
     job = json.loads(job_path.read_text("utf-8"))
     try:
         # The trace remembers the variables that it read: the model has to outlive it.
-        _model, function = build_function(job)
+        model, function = build_function(job)
     except ValueError as error:
         (job_path.parent / REFUSAL_FILE).write_text(str(error), "utf-8")
         sys.exit(1)
@@ -37,6 +37,10 @@ def main(job_path: Path) -> None:
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
     set_scheme(converter, job)
+    if getattr(model, "per_tensor", False):
+        # Both are needed: with the first alone dense kernels get a scale for each output.
+        converter._experimental_disable_per_channel = True
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     Path(job["output"]).write_bytes(converter.convert())
 
 

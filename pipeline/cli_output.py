@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-
 # How to go on after an interrupt.
 GO_ON = {"compress": " The same call goes on.", "train": " Go on with --resume."}
 
