@@ -36,7 +36,8 @@ def main(job_path: Path) -> None:
     """
     job = json.loads(job_path.read_text("utf-8"))
     with save_refusal(job_path):
-        _model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
+        # The trace remembers the variables that it read: the model has to outlive it.
+        model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
@@ -48,6 +49,10 @@ def main(job_path: Path) -> None:
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
     set_scheme(converter, job)
+    if getattr(model, "per_tensor", False):
+        # Both are needed: with the first alone dense kernels get a scale for each output.
+        converter._experimental_disable_per_channel = True
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     data = converter.convert()
     if job["target"] == "gpu" and job["scheme"] == "float16":
         data = widen_tables(data)

@@ -54,8 +54,6 @@ class Form:
 
     def quantize(self, name: str, value: Any, kind: str = "value") -> Any:
         """Returns `value`, rounded or not, and remembers that it passed here."""
-        if kind == "kernel" and self.per_tensor:
-            kind = "table"
         return self.passed(self.hold(name, value, kind))
 
     def hold(self, name: str, value: Any, kind: str) -> Any:
@@ -126,6 +124,8 @@ class RoundingForm(Form):
         if kind == "table":
             value, limit = value if isinstance(value, tuple) else (value, largest(value, None))
             return round_weights(value, tf.stop_gradient(limit))
+        if kind == "kernel" and self.per_tensor:
+            return round_weights(value, tf.stop_gradient(largest(value, None)))
         if kind == "kernel":
             return round_kernel(value, tf.stop_gradient(largest(value, 0)))
         return tf.quantization.fake_quant_with_min_max_vars(
@@ -156,7 +156,7 @@ class ConstantForm(Form):
 
     def hold(self, name: str, value: Any, kind: str) -> Any:
         if kind == "kernel":
-            return tf.constant(on_grid(value))
+            return tf.constant(on_grid(value, None if self.per_tensor else 0))
         if kind == "table":
             limit = max(float(np.abs(value).max()), MIN_WIDTH)
             return tf.quantization.fake_quant_with_min_max_vars(
@@ -201,7 +201,12 @@ def round_kernel(value: Any, limits: Any) -> Any:
     )
 
 
-def on_grid(kernel: Any) -> Any:
-    """Returns a float32 NumPy kernel with each column on the grid of its 255 int8 values."""
-    steps = np.maximum(np.abs(kernel).max(0), MIN_WIDTH) / (LEVELS // 2)
+def on_grid(kernel: Any, axis: int | None) -> Any:
+    """Returns a float32 NumPy kernel on the grid of its 255 int8 values.
+
+    Args:
+        kernel: `(features, units)`.
+        axis: 0 for a grid for each column, None for one of the whole kernel.
+    """
+    steps = np.maximum(np.abs(kernel).max(axis), MIN_WIDTH) / (LEVELS // 2)
     return (np.round(kernel / steps) * steps).astype(np.float32)

@@ -93,9 +93,13 @@ def test_rounding_is_that_of_8_bits() -> None:
 def test_kernels_are_rounded_per_column() -> None:
     kernel = np.array([[1.0, 100.0], [0.5, -127.0], [-0.1, 3.4]], np.float32)
     expected = [[1, 100], [round(0.5 * 127) / 127, -127], [-round(0.1 * 127) / 127, 3]]
-    np.testing.assert_allclose(on_grid(kernel), expected, rtol=1e-6)
+    np.testing.assert_allclose(on_grid(kernel, 0), expected, rtol=1e-6)
+    one_grid = [[1, 100], [0, -127], [0, 3]]
+    np.testing.assert_allclose(on_grid(kernel, None), one_grid, rtol=1e-6)
     form = RoundingForm(tf.zeros((1, 2)), ["x"], training=False)
     np.testing.assert_allclose(form.quantize("k", kernel, "kernel"), expected, rtol=1e-5)
+    form.per_tensor = True
+    np.testing.assert_allclose(form.quantize("k", kernel, "kernel"), one_grid, rtol=1e-5)
 
 
 def test_ranges_are_those_of_all_steps_of_an_lstm() -> None:

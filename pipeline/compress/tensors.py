@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tfpipe.compress.prune import compressible
 from tfpipe.corpus import EncodedSplit
 from tfpipe.models.quantized import QuantizedModel
-from tfpipe.models.rounding import FIXED_RANGES, LEVELS, on_grid, round_weights
+from tfpipe.models.rounding import FIXED_RANGES, LEVELS, on_grid
 
 ZIP_LEVEL = 9  # as artifacts are packed
 # Texts whose values are looked at; one batch.
@@ -34,8 +34,8 @@ def stored_weights(model: keras.Model) -> list[tuple[str, NDArray[np.float32], A
     for variable in float_part(model).trainable_variables:
         value, rounded = variable.numpy(), None
         if isinstance(model, QuantizedModel) and id(variable) in rounds:
-            table = model.per_tensor or "embeddings" in variable.name
-            rounded = round_weights(value, np.abs(value).max()).numpy() if table else on_grid(value)
+            single = model.per_tensor or "embeddings" in variable.name
+            rounded = on_grid(value, None if single else 0)
         found.append((variable.name.removesuffix(":0"), value, rounded))
     return found
 
@@ -102,11 +102,11 @@ def weight_sizes(model: keras.Model) -> dict[str, Any]:
     elsewhere): plain, and as zip (deflate, level 9). "zstd" is None: no zstd library is among the
     dependencies."""
     parts = []
-    for _, value, rounded in stored_weights(model):
+    for name, value, rounded in stored_weights(model):
         if rounded is None:
             parts.append(value.tobytes())
             continue
-        axis = None if model.per_tensor or np.ndim(value) < 2 else 0
+        axis = None if model.per_tensor or "embeddings" in name else 0
         limit = np.maximum(np.abs(value).max(axis), 1e-12)
         parts.append(np.round(rounded / limit * (LEVELS // 2)).astype(np.int8).tobytes())
     data = b"".join(parts)
