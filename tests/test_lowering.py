@@ -94,7 +94,7 @@ def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expect
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu'\]"),
+        ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu', 'edgetpu'"),
         ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
         ({"lowering": "rolled"}, "lowering='rolled' does not run on target 'cpu'"),
         (
@@ -112,4 +112,4 @@ def test_request_is_refused(request_, message):
 
 def test_targets_take_only_known_lowerings():
     for target in TARGETS.values():
-        assert set(target.lowerings) == set(RECURRENCES)
+        assert set(target.lowerings) <= set(RECURRENCES)
