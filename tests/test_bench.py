@@ -261,9 +261,7 @@ def test_crash_in_the_measurement_alone_is_an_error(
 
 
 def test_unknown_settings_are_refused_with_the_known_ones(exported: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"profile='fast' is unknown. Use one of: quick, mlperf"
-    ):
+    with pytest.raises(ValueError, match=r"profile='fast' is unknown. Use one of: quick, mlperf"):
         bench([exported], profile="fast")
     with pytest.raises(
         ValueError, match=r"device='toaster:1' is unknown. Use one of: adb, local, ssh"

@@ -235,7 +235,9 @@ def test_variant_is_not_compressed_twice_the_same_way(
         compress(run, "more", CompressOptions(source="qat", qat=True))
     with pytest.raises(FileExistsError, match="variants/qat' exists. Give --overwrite"):
         compress(run, "qat", QAT)
-    with pytest.raises(ExportError, match="scheme=float32 would ship another function"):
+    with pytest.raises(
+        ExportError, match="scheme=float32 lowering=auto would ship another function"
+    ):
         export_artifact(run, ExportOptions(variant="qat"))
     assert contents(run) == before
     (run / "variants" / "qat" / "compress.json").write_text("{}")

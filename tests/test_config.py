@@ -25,6 +25,15 @@ def test_every_recipe_key_has_a_comment_and_numbers_have_limits(name):
             assert isinstance(value, bool) or f"{section}.{key}" in LIMITS
 
 
+def test_recipes_train_alike_but_for_the_learning_rate():
+    sections = [packaged_recipe_text(name).partition("[train]")[2] for name in MODEL_NAMES]
+    alike = {
+        tuple(line for line in section.splitlines() if not line.startswith("learning_rate"))
+        for section in sections
+    }
+    assert len(alike) == 1
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -344,7 +344,7 @@ def test_outputs_that_are_not_finite_are_refused(
     from tfpipe.export import golden
     from tfpipe.run_model import ModelRun
 
-    def run_nan(*_: Any, token_ids: Any) -> ModelRun:
+    def run_nan(*_: Any, token_ids: Any, **__: Any) -> ModelRun:
         return ModelRun(token_ids, np.full((len(token_ids), 3), np.nan, np.float32), "x", "1")
 
     monkeypatch.setattr(golden, "run_model", run_nan)
