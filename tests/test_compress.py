@@ -126,6 +126,7 @@ def test_record_tells_how_the_variant_was_made(
     assert not (run / "train" / "compress").exists()
 
 
+@pytest.mark.slow
 def test_killed_compression_goes_on_to_the_same_weights(run: Path, tmp_path: Path) -> None:
     other = copy_run(run, tmp_path / "other")
     options = CompressOptions(prune=0.5, qat=True, epochs=2)
