@@ -15,6 +15,8 @@ from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounding import GATE_LIMIT, RoundingForm, on_grid
 
 LENGTH, VOCABULARY_SIZE = 12, 40
+# Convolutions have no quantization-aware form yet.
+WITH_A_FORM = sorted(set(MODELS) - {"textcnn"})
 
 
 def texts_of_every_length() -> np.ndarray:
@@ -38,7 +40,7 @@ def random_quantized(name: str, **arguments: Any) -> QuantizedModel:
 
 
 @pytest.mark.parametrize(
-    ("name", "pooling"), [("lstm", "last"), *((name, "mean_max") for name in sorted(MODELS))]
+    ("name", "pooling"), [("lstm", "last"), *((name, "mean_max") for name in WITH_A_FORM)]
 )
 def test_graph_of_the_file_equals_the_form_for_batches(name: str, pooling: str) -> None:
     layers = {} if name == "average" else {"num_layers": 2}
@@ -56,7 +58,7 @@ def test_graph_of_the_file_equals_the_form_for_batches(name: str, pooling: str) 
     assert 1e-4 < np.abs(exact - wanted).max() < 0.2
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", WITH_A_FORM)
 def test_batches_give_what_their_texts_give_alone(name: str) -> None:
     model = random_quantized(name)
     token_ids = texts_of_every_length()
@@ -67,7 +69,7 @@ def test_batches_give_what_their_texts_give_alone(name: str) -> None:
 
 
 def test_training_gives_every_weight_a_gradient() -> None:
-    for name in sorted(MODELS):
+    for name in WITH_A_FORM:
         model = random_quantized(name)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(tf.square(model(texts_of_every_length(), training=True)))
@@ -75,6 +77,11 @@ def test_training_gives_every_weight_a_gradient() -> None:
         assert all(gradient is not None for gradient in gradients), name
         sizes = [np.abs(tf.convert_to_tensor(gradient)).max() for gradient in gradients]
         assert min(sizes) > 0, (name, sizes)
+
+
+def test_model_without_a_form_is_refused_by_its_layer() -> None:
+    with pytest.raises(ValueError, match="of type Conv1D has no quantization-aware form"):
+        random_quantized("textcnn")
 
 
 def test_rounding_is_that_of_8_bits() -> None:
