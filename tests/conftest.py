@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -281,3 +282,15 @@ def exported_run(trained_runs: dict[str, Path]) -> Path:
     export_artifact(trained_runs["lstm"])
     verify(trained_runs["lstm"] / "exports" / "cpu-float32")
     return trained_runs["lstm"]
+
+
+@pytest.fixture
+def small_disk() -> Callable[[Path, int], list[str]]:
+    """Makes the beginning of a command for which a folder is a real disk of so many bytes."""
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed, which gives a process a small disk")
+    bind = ["bwrap", "--dev-bind", "/", "/"]
+    probe = subprocess.run([*bind, "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"bubblewrap cannot make a small disk here: {probe.stderr.strip()}")
+    return lambda folder, size_bytes: [*bind, "--size", str(size_bytes), "--tmpfs", str(folder)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,24 +100,24 @@ def test_device_without_a_runtime_says_so(tmp_path: Path, tiny_artifact: Path) -
         device.run(["verify", "--", str(tiny_artifact)], time_limit_s=30)
 
 
-def test_full_disk_of_the_device_is_told(tmp_path: Path, tiny_artifact: Path) -> None:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed, which gives the device a small disk")
+def test_full_disk_of_the_device_is_told(
+    tmp_path: Path, tiny_artifact: Path, small_disk: Callable[[Path, int], list[str]]
+) -> None:
     folder = tmp_path / "device"
     folder.mkdir()
-    small = f"exec bwrap --dev-bind / / --size 131072 --tmpfs {folder} {sys.executable}"
+    small = " ".join(["exec", *small_disk(folder, 131072), sys.executable])
     device = piped_device(folder, write_script(tmp_path / "python", f'{small} "$@"'))
     (tmp_path / "large.tflite").write_bytes(bytes(200_000))
     with pytest.raises(ValueError, match=r"piped: 200000 bytes do not fit into .* are free on"):
         device.run(["memory", "--", str(tmp_path / "large.tflite")], time_limit_s=30)
 
 
-def test_disk_too_small_for_the_runner_is_told(tmp_path: Path) -> None:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed, which gives the device a small disk")
+def test_disk_too_small_for_the_runner_is_told(
+    tmp_path: Path, small_disk: Callable[[Path, int], list[str]]
+) -> None:
     folder = tmp_path / "device"
     folder.mkdir()
-    small = f"exec bwrap --dev-bind / / --size 16384 --tmpfs {folder} {sys.executable}"
+    small = " ".join(["exec", *small_disk(folder, 16384), sys.executable])
     device = piped_device(folder, write_script(tmp_path / "python", f'{small} "$@"'))
     with pytest.raises(ValueError, match=r"piped: .*No space left on device"):
         device.run(["info"], time_limit_s=30)
