@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipe.check import inspect_tflite
+from tfpipe.check import check
 from tfpipe.devices import Device, open_device
 from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.calibration import calibration_ids, probe_ids
@@ -64,7 +64,7 @@ def write_model(
     if facts_file.is_file():
         facts = json.loads(facts_file.read_text("utf-8"))
     else:
-        facts = inspect_tflite(path)
+        facts = check(path, target="cpu", runtime=job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
         **check_model(facts, content["parameters"]),
@@ -110,7 +110,7 @@ def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
         raise ExportError(
             "the converted file would not run: "
             + " ".join(f"{entry['code']}: {entry['message']}" for entry in errors)
-            + " Report this."
+            + " Use another --scheme or --runtime."
         )
     stored = sum(facts["bytes_by_dtype"].values())
     if stored < MIN_BYTES_PER_PARAMETER * parameters:

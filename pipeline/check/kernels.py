@@ -21,6 +21,7 @@ KERNEL_TYPES: dict[str, tuple[str, ...]] = {
     "ADD": (*INTEGERS, "float16"),
     "CEIL": FLOAT,
     "COS": (*FLOAT, "float16"),
+    "DIV": (*BYTES, "int16", "int32"),
     "ELU": (*FLOAT, "int8"),
     "EQUAL": (*INTEGERS, "float16", "bool"),
     "EXP": (*FLOAT, "int8", "int16"),
@@ -63,6 +64,7 @@ KERNEL_TYPES: dict[str, tuple[str, ...]] = {
 }
 # Those of them that tflite-runtime 2.14.0 does not compute, measured in the same way.
 MISSING_IN_TFLITE: dict[str, tuple[str, ...]] = {
+    "DIV": ("int8", "int16"),
     "GELU": ("int16",),
     "GREATER": ("int16",),
     "LESS_EQUAL": ("int16",),
