@@ -12,6 +12,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from device_runner.interpreter import check_model_file, check_num_threads
+from device_runner.loaded_model import LoadedModel
 from device_runner.lookup import HostLookup, read_lookup
 from device_runner.runtimes import RUNTIMES, import_runtime
 
@@ -47,7 +48,7 @@ ADVICE = (
 
 
 @dataclass(eq=False)
-class TailModel:
+class TailModel(LoadedModel):
     """The attributes of `interpreter.Model` for a model whose lookup stays on the host.
 
     A call spans the lookup, handing its rows over, and the tail; the host's part is work too.
@@ -92,26 +93,12 @@ class TailModel:
         output: np.ndarray[Any, Any] = (quanta - zero_point) * np.float32(scale)
         return output
 
-    def run(self, token_ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Returns the output, float32 (C,), for int32 token ids of shape (1, T).
-
-        Raises:
-            ValueError: Another shape or type, an id outside the table, or the runtime fails.
-        """
-        if token_ids.shape != (1, self.sequence_length) or token_ids.dtype != np.int32:
-            raise ValueError(
-                f"token_ids is {token_ids.dtype} {token_ids.shape}, the model takes int32 "
-                f"(1, {self.sequence_length}). Pad or cut the text's ids to that length."
-            )
-        self.set_input(token_ids)
-        try:
-            self.invoke()
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"the runtime {self.runtime} {self.runtime_version} failed on token ids from "
-                f"{token_ids.min()} to {token_ids.max()}: {advise(str(error))}"
-            ) from error
-        return self.get_output()
+    def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
+        """Returns what a failed call means, and what to do."""
+        return (
+            f"the runtime {self.runtime} {self.runtime_version} failed on token ids from "
+            f"{token_ids.min()} to {token_ids.max()}: {advise(str(error))}"
+        )
 
 
 def load_tail_model(folder: str, num_threads: int, delegate: str) -> TailModel:

@@ -15,6 +15,7 @@ from typing import Any, Callable, Iterator, List, Tuple
 import numpy as np
 
 from device_runner.interpreter import check_model_file, check_num_threads
+from device_runner.loaded_model import LoadedModel
 from device_runner.runtimes import RuntimeNotFoundError, runtime_version
 
 # What the accelerator says about itself; there is no other way to ask it (LiteRT 2.3.0).
@@ -26,7 +27,7 @@ _SOFTWARE = "CPU / Software"
 
 
 @dataclass(eq=False)
-class GpuModel:
+class GpuModel(LoadedModel):
     """One .tflite file, every op of it on a GPU: the attributes of `interpreter.Model`, and
 
     Attributes:
@@ -65,25 +66,9 @@ class GpuModel:
         """Returns a copy of the last output, float32 (C,)."""
         return np.array(self.output, np.float32).reshape(-1)
 
-    def run(self, token_ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Returns the output, float32 (C,), for int32 token ids of shape (1, T).
-
-        Raises:
-            ValueError: Another shape or type, or the accelerator fails.
-        """
-        if token_ids.shape != (1, self.sequence_length) or token_ids.dtype != np.int32:
-            raise ValueError(
-                f"token_ids is {token_ids.dtype} {token_ids.shape}, the model takes int32 "
-                f"(1, {self.sequence_length}). Pad or cut the text's ids to that length."
-            )
-        self.set_input(token_ids)
-        try:
-            self.invoke()
-        except RuntimeError as error:
-            raise ValueError(
-                f"the GPU {self.adapter} failed: {error}. Use another device or --delegate cpu."
-            ) from error
-        return self.get_output()
+    def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
+        """Returns what a failed call means, and what to do."""
+        return f"the GPU {self.adapter} failed: {error}. Use another device or --delegate cpu."
 
 
 def load_gpu_model(model_path: str | os.PathLike[str], num_threads: int = 1) -> GpuModel:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
+from device_runner.loaded_model import LoadedModel
 from device_runner.runtimes import import_runtime
 
 # More than any device has cores: a mistyped number must not start a million threads.
@@ -17,7 +18,7 @@ _IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every TFLite flatbuffer (tensorflow/lit
 
 
 @dataclass(eq=False)
-class Model:
+class Model(LoadedModel):
     """One .tflite file, loaded and ready: one int32 input (1, T), one float32 output (1, C).
 
     Attributes:
@@ -60,28 +61,6 @@ class Model:
         """Returns a copy of the last output, float32 (C,)."""
         output: np.ndarray[Any, Any] = self.interpreter.get_tensor(self.output_index)
         return output.reshape(-1)
-
-    def run(self, token_ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Returns the output, float32 (C,), for int32 token ids of shape (1, T).
-
-        Raises:
-            ValueError: Another shape or type, or the runtime refuses the input.
-        """
-        if token_ids.shape != (1, self.sequence_length) or token_ids.dtype != np.int32:
-            raise ValueError(
-                f"token_ids is {token_ids.dtype} {token_ids.shape}, the model takes int32 "
-                f"(1, {self.sequence_length}). Pad or cut the text's ids to that length."
-            )
-        self.set_input(token_ids)
-        try:
-            self.invoke()
-        except RuntimeError as error:
-            raise ValueError(
-                f"the runtime {self.runtime} {self.runtime_version} failed on token ids from "
-                f"{token_ids.min()} to {token_ids.max()}: {error}. Give ids that the model's "
-                "embedding has, or export the model again."
-            ) from error
-        return self.get_output()
 
 
 def load_model(

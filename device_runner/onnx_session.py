@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from device_runner.interpreter import check_num_threads
+from device_runner.loaded_model import LoadedModel
 from device_runner.runtimes import RuntimeNotFoundError
 
 ONNX_SUFFIX = ".onnx"
@@ -19,7 +20,7 @@ _ELEMENT_TYPES = {"input": "tensor(int32)", "output": "tensor(float)"}
 
 
 @dataclass(eq=False)
-class OnnxModel:
+class OnnxModel(LoadedModel):
     """One .onnx file, loaded and ready: one int32 input (1, T), one float32 output (1, C).
 
     Input and output are bound to fixed memory, so that a call copies nothing.
@@ -70,28 +71,6 @@ class OnnxModel:
         """Returns a copy of the last output, float32 (C,)."""
         output: np.ndarray[Any, Any] = self.output_value.numpy()
         return np.array(output, np.float32).reshape(-1)
-
-    def run(self, token_ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Returns the output, float32 (C,), for int32 token ids of shape (1, T).
-
-        Raises:
-            ValueError: Another shape or type, or the runtime refuses the input.
-        """
-        if token_ids.shape != (1, self.sequence_length) or token_ids.dtype != np.int32:
-            raise ValueError(
-                f"token_ids is {token_ids.dtype} {token_ids.shape}, the model takes int32 "
-                f"(1, {self.sequence_length}). Pad or cut the text's ids to that length."
-            )
-        self.set_input(token_ids)
-        try:
-            self.invoke()
-        except RuntimeError as error:
-            raise ValueError(
-                f"the runtime {self.runtime} {self.runtime_version} failed on token ids from "
-                f"{token_ids.min()} to {token_ids.max()}: {error}. Give ids that the model's "
-                "embedding has, or export the model again."
-            ) from error
-        return self.get_output()
 
 
 def load_onnx_model(
