@@ -29,7 +29,7 @@ logistic regression on the same test split, *Keras* the trained model, *file* th
 by ai-edge-litert, all as accuracy; *agreement* the share of the n test texts that file and Keras
 predict alike; T the sequence length. p50 is of one invoke, one thread, on the machine that made the
 table: compare within a row's set and model, whose four files were measured in turn. A file that
-fails verification has no latency.
+fails verification has no latency; "–" is not measured yet. First the models, then the files.
 """
 SCHEMES = TARGETS["cpu"].schemes
 
@@ -141,6 +141,27 @@ def format_rows(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def format_models(rows: list[dict[str, Any]]) -> str:
+    """Returns the trained models' accuracy as a Markdown table, a line a set."""
+    keras = {(row["set"], row["model"]): row["keras"] for row in rows}
+    baselines = {row["set"]: row["baseline"] for row in rows}
+    lines = [
+        f"| set | baseline | {' | '.join(MODEL_NAMES)} |",
+        f"|---|--:|{'--:|' * len(MODEL_NAMES)}",
+    ]
+    for name, baseline in baselines.items():
+        found = [keras.get((name, model)) for model in MODEL_NAMES]
+        cells = [name, f"{baseline:.4f}", *(f"{one:.4f}" if one else "–" for one in found)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def format_page(rows: list[dict[str, Any]]) -> str:
+    """Returns the whole page: the trained models, then the files that were made and verified."""
+    files = [row for row in rows if row["file"] is not None]
+    return f"{ABOUT}\n{format_models(rows)}\n{format_rows(files)}"
+
+
 def main() -> None:
     """Fills the table cell by cell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -160,8 +181,8 @@ def main() -> None:
                 for row in describe_cell(each, kind, options.runs)
             ]
             write_json_atomic(options.runs / "accuracy.json", rows)
-            page = f"{ABOUT}\n{format_rows(rows)}"
-            write_file_atomic(options.markdown or options.runs / "accuracy.md", page.encode())
+            page = options.markdown or options.runs / "accuracy.md"
+            write_file_atomic(page, format_page(rows).encode())
             print(format_rows([row for row in rows if (row["set"], row["model"]) == (name, model)]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -14,23 +14,17 @@ class LoadedModel:
         runtime: Name of the runtime that loaded it.
         runtime_version: Its version.
         sequence_length: T, token ids of one input.
+        set_input: Copies int32 (1, T) token ids into the input.
+        invoke: Runs the model on the input that was set.
+        get_output: Returns a copy of the last output, float32 (C,).
     """
 
     runtime: str
     runtime_version: str
     sequence_length: int
-
-    def set_input(self, token_ids: np.ndarray[Any, Any]) -> None:
-        """Copies int32 (1, T) token ids into the input."""
-        raise NotImplementedError
-
-    def invoke(self) -> None:
-        """Runs the model on the input that was set."""
-        raise NotImplementedError
-
-    def get_output(self) -> np.ndarray[Any, Any]:
-        """Returns a copy of the last output, float32 (C,)."""
-        raise NotImplementedError
+    set_input: Callable[[np.ndarray[Any, Any]], None]
+    invoke: Callable[[], None]
+    get_output: Callable[[], np.ndarray[Any, Any]]
 
     def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
         """Returns what a failed call means, and what to do."""
