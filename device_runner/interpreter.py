@@ -54,7 +54,12 @@ class Model(LoadedModel):
     is_software = False
 
     def set_input(self, token_ids: np.ndarray[Any, Any]) -> None:
-        """Copies int32 (1, T) token ids into the input; they are not checked again here."""
+        """Copies int32 (1, T) token ids into the input; they are not checked again here.
+
+        What an op keeps from call to call is forgotten first: the fused LSTM that TensorFlow's
+        converter makes of a Keras layer starts from the state that the text before it left.
+        """
+        self.interpreter.reset_all_variables()
         self.interpreter.set_tensor(self.input_index, token_ids)
 
     def get_output(self) -> np.ndarray[Any, Any]:

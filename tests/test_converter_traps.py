@@ -5,6 +5,9 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
+
+from device_runner.interpreter import load_model
 
 CONVERT_LOOP_TO_INT8 = """
 import numpy as np, tensorflow as tf
@@ -56,3 +59,20 @@ def test_calibrating_a_loop_fails_or_ends_the_process():
         [sys.executable, "-c", CONVERT_LOOP_TO_INT8], capture_output=True, timeout=300, check=False
     )
     assert child.returncode != 0, "the converter calibrates loops: allow int8 with lowering=loop"
+
+
+def test_fused_lstm_begins_where_the_text_before_it_ended(tmp_path):
+    """Then `device_runner/interpreter.py` need not reset the variables before each text."""
+    token_ids = keras.Input(batch_shape=(1, 4), dtype=tf.int32)
+    states = keras.layers.LSTM(8)(keras.layers.Embedding(50, 8, "normal")(token_ids))
+    model = keras.Model(token_ids, keras.layers.Dense(3)(states))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+    loaded = load_model(path)
+    texts = np.random.default_rng(1).integers(0, 50, (3, 1, 4), np.int32)
+    for ids in texts:
+        np.testing.assert_allclose(loaded.run(ids), model(ids).numpy()[0], atol=1e-6)
+    loaded.interpreter.set_tensor(loaded.input_index, texts[0])
+    loaded.invoke()
+    left = np.abs(loaded.get_output() - model(texts[0]).numpy()[0]).max()
+    assert left > 1e-4, "the op begins at zero now: drop the reset"

@@ -137,9 +137,10 @@ CODES = {
     ),
     "variable-tensor": Code(
         "warning",
-        "a tensor keeps state between calls: LiteRT's CompiledModel refuses the file, only the "
-        "classic Interpreter runs it",
-        "Unroll the recurrence: tfpipe export … --lowering unrolled.",
+        "a tensor keeps state between calls: a text's result depends on the text before it unless "
+        "the app resets the variables, and LiteRT's CompiledModel refuses the file",
+        "Unroll the recurrence: tfpipe export … --lowering unrolled. Or call "
+        "Interpreter.resetVariableTensors() (Python: reset_all_variables()) before each text.",
     ),
     "control-flow": Code(
         "info",
