@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from device_runner.manifest import classification_signature
-from tfpipe.export.recurrence import RECURRENCES, weights_of
+from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import ScaledEmbedding
@@ -76,8 +76,19 @@ def lower_layers(
     for layer in model.layers:
         if not isinstance(layer, keras.layers.InputLayer):
             inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
+            table = table_behind(layer)
+            if lowering == "loop" and isinstance(layer, keras.layers.LSTM) and table is not None:
+                inputs = [TokenRows(table, token_ids)]
             tensors[id(layer.output)] = lower_layer(layer, inputs, lowering, layers)
     return tensors[id(model.output)]
+
+
+def table_behind(layer: keras.layers.Layer) -> Any:
+    """Returns the table whose rows a layer reads as they are; None if it reads something else."""
+    source = layer.inbound_nodes[0].inbound_layers
+    while isinstance(source, ResumableDropout):
+        source = source.inbound_nodes[0].inbound_layers
+    return embedding_table(source) if isinstance(source, ScaledEmbedding) else None
 
 
 def lower_layer(
@@ -101,7 +112,12 @@ def lower_layer(
 
 def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
     """(sequence_length,) ids → (sequence_length, embedding_dim), the scale inside the table."""
-    return tf.gather(tf.constant(weights_of(layer)[0] * np.float32(layer.scale)), token_ids)
+    return tf.gather(embedding_table(layer), token_ids)
+
+
+def embedding_table(layer: ScaledEmbedding) -> Any:
+    """Returns the constant float32 `(vocabulary_size, embedding_dim)` that vectors are rows of."""
+    return tf.constant(weights_of(layer)[0] * np.float32(layer.scale))
 
 
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:

@@ -38,7 +38,7 @@ TARGETS = {
     "cpu": Target(
         runtime="ai-edge-litert",
         schemes=("float32", "float16", "dynamic_int8", "int8"),
-        lowerings=("unrolled", "fused", "loop"),
+        lowerings=("loop", "unrolled", "fused"),
     ),
     # Everything on the GPU or nothing: no control flow, lookups with one-dimensional ids.
     "gpu": Target(
@@ -64,8 +64,7 @@ TARGETS = {
     ),
 }
 
-# Beyond this many steps an unrolled graph, several times faster than the others, takes minutes to
-# convert and megabytes to store: only `--lowering unrolled` makes it, up to the larger limit.
+# Beyond this many steps an unrolled graph takes minutes to convert and megabytes to store: only `--lowering unrolled` makes it, up to the larger limit.
 MAX_UNROLLED_STEPS = 256
 MAX_ASKED_UNROLLED_STEPS = 1024
 RECURRENT_MODELS = ("bilstm", "lstm")
@@ -109,10 +108,8 @@ def possible_lowerings(
     if model not in RECURRENT_MODELS:
         return ("static",)
     if lowering == "auto":
-        # A loop runs the same kernels as the unrolled steps and more: never faster where both fit.
-        left_out = "loop" if sequence_length <= MAX_UNROLLED_STEPS else "unrolled"
-        possible = tuple(name for name in limits.lowerings if name != left_out)
-        possible = tuple(name for name in possible if (name, scheme) != ("loop", "int8"))
+        possible = promising_lowerings(scheme, sequence_length)
+        possible = tuple(name for name in possible if name in limits.lowerings)
         possible = possible or limits.lowerings
     else:
         possible = (lowering,)
@@ -130,6 +127,14 @@ def possible_lowerings(
             + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
     return possible
+
+
+def promising_lowerings(scheme: str, sequence_length: int) -> tuple[str, ...]:
+    """Returns the recurrences that may be a CPU's fastest, the most promising first."""
+    is_short = sequence_length <= MAX_UNROLLED_STEPS
+    if scheme == "int8":  # no loop is int8, and the fused op is many times slower there
+        return ("unrolled",) if is_short else ("fused",)
+    return ("loop", "unrolled") if is_short else ("loop",)
 
 
 def require_package(target: str) -> None:

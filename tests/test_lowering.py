@@ -48,6 +48,16 @@ def test_inference_form_equals_training_form(name, lowering, pooling):
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [1, 4, 10, 11])
+@pytest.mark.parametrize("name", sorted(RECURRENT_MODELS))
+def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length):
+    model = random_model(name)
+    token_ids = texts_of_every_length()[: length + 1, :length]
+    function = inference_form(model, sequence_length=length, lowering="loop", multi_label=False)
+    actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
+    np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_multi_label_form_is_a_sigmoid_each(norm):
     model = random_model("transformer", norm=norm)
@@ -76,8 +86,9 @@ def test_unknown_layer_is_named():
 @pytest.mark.parametrize(
     ("model", "scheme", "lowering", "sequence_length", "expected"),
     [
-        ("lstm", "float32", "auto", 256, ("unrolled", "fused")),
-        ("lstm", "float32", "auto", 257, ("fused", "loop")),
+        ("lstm", "float32", "auto", 256, ("loop", "unrolled")),
+        ("lstm", "float32", "auto", 257, ("loop",)),
+        ("lstm", "int8", "auto", 256, ("unrolled",)),
         ("lstm", "int8", "auto", 257, ("fused",)),
         ("bilstm", "float32", "loop", 8, ("loop",)),
         ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
