@@ -64,7 +64,8 @@ TARGETS = {
     ),
 }
 
-# Beyond this many steps an unrolled graph takes minutes to convert and megabytes to store: only `--lowering unrolled` makes it, up to the larger limit.
+# Beyond this many steps an unrolled graph takes minutes to convert and megabytes to store: only
+# `--lowering unrolled` makes it, up to the larger limit.
 MAX_UNROLLED_STEPS = 256
 MAX_ASKED_UNROLLED_STEPS = 1024
 RECURRENT_MODELS = ("bilstm", "lstm")
