@@ -51,7 +51,7 @@ def export_artifact(
     folder = RunFolder(Path(run))
     content = folder.read()
     if is_quantized(folder, options.variant):
-        options = check_quantized(options)
+        check_quantized(options)
     length = content["recipe"]["data"]["sequence_length"]
     lowerings = possible_lowerings(
         content["model"],

@@ -17,6 +17,9 @@ from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
+from tfpipe.export.observed import with_observed_ranges
+from tfpipe.models.quantized import QuantizedModel
+from tfpipe.models.rounded_layers import find_unknown
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
@@ -48,7 +51,7 @@ def main(job_path: Path) -> None:
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
-    set_scheme(converter, job)
+    set_scheme(converter, job, calibrate=not isinstance(model, QuantizedModel))
     if getattr(model, "per_tensor", False):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
@@ -82,6 +85,9 @@ def build_function(
     folder = RunFolder(Path(job["run"]))
     content = folder.read()
     model = load_model(folder, job["variant"])
+    if wants_observed_ranges(job, model):
+        token_ids = np.load(job["calibration"], allow_pickle=False)
+        model = with_observed_ranges(model, token_ids, per_tensor=needs_tensor_scales(job))
     function = inference_form(
         model,
         sequence_length=content["recipe"]["data"]["sequence_length"],
@@ -90,6 +96,17 @@ def build_function(
         layers=layers,
     )
     return model, function
+
+
+def wants_observed_ranges(job: dict[str, str], model: Any) -> bool:
+    """Returns whether an int8 file is made of rounded values; where not, the converter chooses."""
+    is_integer = "calibration" in job and job["target"] == "cpu" and job["lowering"] != "fused"
+    return is_integer and not isinstance(model, QuantizedModel) and find_unknown(model) is None
+
+
+def needs_tensor_scales(job: dict[str, str]) -> bool:
+    """Returns whether the job's runtime has no dense layers with a scale for each output."""
+    return (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE)
 
 
 def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
@@ -101,18 +118,18 @@ def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
     return probabilities
 
 
-def set_scheme(converter: Any, job: dict[str, str]) -> None:
+def set_scheme(converter: Any, job: dict[str, str], *, calibrate: bool) -> None:
     """Sets the types of weights and activations; Flex ops are never allowed."""
     scheme = job["scheme"]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme == "float32":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE):
+    if needs_tensor_scales(job):
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if "calibration" in job:
+    if calibrate and "calibration" in job:
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)

@@ -41,7 +41,7 @@ def inference_form(
 
     Args:
         model: A functional model of `tfpipe.models` (or the same layers in another order), or the
-            quantization-aware form of one, which is written with its roundings, LSTMs unrolled.
+            quantization-aware form of one, which is written with its roundings.
         sequence_length: Tokens in, padded on the right with id 0.
         lowering: How LSTM layers are written, a key of `RECURRENCES`; others ignore it.
         multi_label: Whether the logits pass a sigmoid each instead of one softmax.
@@ -58,7 +58,7 @@ def inference_form(
     def run(token_ids: Any) -> dict[str, Any]:
         token_ids = tf.reshape(token_ids, [sequence_length])
         if isinstance(model, QuantizedModel):
-            logits = model.constant_logits(token_ids)
+            logits = model.constant_logits(token_ids, lowering=lowering)
         else:
             logits = lower_layers(model, token_ids, lowering, layers or {})
         scores = tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)

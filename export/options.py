@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tfpipe.devices.environment import parse_runtime
 from tfpipe.export.target import ExportError
@@ -43,17 +43,16 @@ def default_name(options: ExportOptions) -> str:
     return "-".join(parts)
 
 
-def check_quantized(options: ExportOptions) -> ExportOptions:
-    """Returns the options for a quantization-aware variant, whose rounding is that of one graph.
+def check_quantized(options: ExportOptions) -> None:
+    """Refuses options for a quantization-aware variant that would make something else of it.
 
     Raises:
-        ExportError: They ask for another graph.
+        ExportError: They ask for another function.
     """
     asked = (options.target, options.scheme, options.lowering)
-    if asked[:2] != ("cpu", "int8") or asked[2] not in ("auto", "unrolled"):
+    if asked[:2] != ("cpu", "int8") or asked[2] == "fused":
         raise ExportError(
             f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
             f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
             "Use --target cpu --scheme int8, or another --variant."
         )
-    return replace(options, lowering="unrolled")

@@ -8,12 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow.compiler.tf2xla.python import xla
 
-# Steps that a loop's body writes out. XNNPACK packs the recurrent kernel anew for every product in
-# the graph: 64 unrolled steps of 128 units read 16 MB of float32 copies, more than a core's cache
-# holds; four read 1 MB, and pay for an iteration once in four steps.
-BLOCK_STEPS = 4
+from tfpipe.models.block_loop import block_rows, count_blocks, loop_over_blocks, text_blocks
 
 
 def unrolled(layer: keras.layers.LSTM, inputs: Any) -> Any:
@@ -62,8 +58,8 @@ class TokenRows:
 
 
 def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
-    """Writes `BLOCK_STEPS` steps as the body of a WHILE: a small file at any length, with one
-    block's copies of the weights in memory.
+    """Writes a few steps as the body of a WHILE: a small file at any length, with few copies of the
+    weights in memory.
 
     Over `TokenRows` the loop ends with the text. The padding behind it leaves a layer that reads
     backwards in its zero state; what one that reads forwards makes of it, everybody masks.
@@ -76,58 +72,25 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
         As `unrolled`, but zeros for blocks that are padding and nothing else.
     """
     kernel, recurrent_kernel, bias = (tf.constant(weights) for weights in weights_of(layer))
-    read, length, num_blocks = block_reader(inputs)
-    if not (layer.go_backwards or layer.return_sequences):
-        num_blocks = -(-length // BLOCK_STEPS)  # this final state has the padding behind it
-    num_rows = length + -length % BLOCK_STEPS
-
-    def body(done: Any, hidden: Any, cell: Any, *states: Any) -> tuple[Any, ...]:
-        block = num_blocks - 1 - done if layer.go_backwards else done
-        steps = tf.split(tf.matmul(read(block), kernel) + bias, BLOCK_STEPS)
-        made = []
-        for step in reversed(steps) if layer.go_backwards else steps:
-            hidden, cell = cell_step(step + tf.matmul(hidden, recurrent_kernel), cell)
-            made.append(hidden)
-        if states:
-            row = (
-                num_rows - (block + 1) * BLOCK_STEPS if layer.go_backwards else block * BLOCK_STEPS
-            )
-            states = (write_rows(states[0], made, row),)
-        return (done + 1, hidden, cell, *states)
-
-    zeros = tf.zeros((1, layer.units))
-    states = [tf.zeros((num_rows, layer.units))] if layer.return_sequences else []
-    _, hidden, _, *states = tf.while_loop(
-        lambda done, *_: done < num_blocks, body, (0, zeros, zeros, *states)
-    )
-    if not layer.return_sequences:
-        return hidden
-    first = num_rows - length if layer.go_backwards else 0
-    return states[0][first : first + length]
-
-
-def block_reader(inputs: Any) -> tuple[Callable[[Any], Any], int, Any]:
-    """Returns a function from a block's number to its rows `(BLOCK_STEPS, features)`, the number of
-    rows, and how many blocks are worth reading."""
     source = inputs.token_ids if isinstance(inputs, TokenRows) else inputs
-    length = source.shape[0]
-    padded = tf.pad(source, [[0, -length % BLOCK_STEPS]] + [[0, 0]] * (len(source.shape) - 1))
+    num_blocks = count_blocks(source.shape[0])
+    if isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences):
+        num_blocks = text_blocks(source)
 
-    def read(block: Any) -> Any:
-        start = [block * BLOCK_STEPS] + [0] * (len(source.shape) - 1)
-        rows = tf.slice(padded, start, [BLOCK_STEPS, *source.shape[1:]])
-        return tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
+    def project(block: Any) -> Any:
+        rows = block_rows(source, block)
+        rows = tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
+        return tf.matmul(rows, kernel) + bias
 
-    if isinstance(inputs, TokenRows):
-        num_tokens = tf.reduce_sum(tf.minimum(source, 1))
-        return read, length, (num_tokens + BLOCK_STEPS - 1) // BLOCK_STEPS
-    return read, length, -(-length // BLOCK_STEPS)
-
-
-def write_rows(states: Any, rows: list[Any], first: Any) -> Any:
-    """Returns the matrix with some of its rows replaced, from `first` on."""
-    # tf.TensorArray and tf.tensor_scatter_nd_update cost half as much again as the whole loop.
-    return xla.dynamic_update_slice(states, tf.concat(rows, 0), tf.stack([first, 0]))
+    return loop_over_blocks(
+        project,
+        lambda row, hidden, cell: cell_step(row + tf.matmul(hidden, recurrent_kernel), cell),
+        (tf.zeros((1, layer.units)), tf.zeros((1, layer.units))),
+        length=source.shape[0],
+        num_blocks=num_blocks,
+        backwards=layer.go_backwards,
+        keep_states=layer.return_sequences,
+    )
 
 
 def fused(layer: keras.layers.LSTM, inputs: Any) -> Any:

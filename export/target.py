@@ -109,18 +109,12 @@ def possible_lowerings(
     if model not in RECURRENT_MODELS:
         return ("static",)
     if lowering == "auto":
-        possible = promising_lowerings(scheme, sequence_length)
-        possible = tuple(name for name in possible if name in limits.lowerings)
+        # The fused op is slower than both others, in int8 many times.
+        promising = ("loop", "unrolled") if sequence_length <= MAX_UNROLLED_STEPS else ("loop",)
+        possible = tuple(name for name in promising if name in limits.lowerings)
         possible = possible or limits.lowerings
     else:
         possible = (lowering,)
-    if possible == ("loop",) and scheme == "int8":
-        # tests/test_converter_traps.py shows the crash and fails when it is gone.
-        raise ExportError(
-            f"scheme=int8 with lowering=loop (sequence_length={sequence_length}): the converter of "
-            "TensorFlow 2.21 ends the process when it calibrates a loop. Use --scheme "
-            "dynamic_int8, or --lowering auto."
-        )
     if possible == ("unrolled",) and sequence_length > MAX_ASKED_UNROLLED_STEPS:
         raise ExportError(
             f"lowering=unrolled with sequence_length={sequence_length}: over "
@@ -128,14 +122,6 @@ def possible_lowerings(
             + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
     return possible
-
-
-def promising_lowerings(scheme: str, sequence_length: int) -> tuple[str, ...]:
-    """Returns the recurrences that may be a CPU's fastest, the most promising first."""
-    is_short = sequence_length <= MAX_UNROLLED_STEPS
-    if scheme == "int8":  # no loop is int8, and the fused op is many times slower there
-        return ("unrolled",) if is_short else ("fused",)
-    return ("loop", "unrolled") if is_short else ("loop",)
 
 
 def require_package(target: str) -> None:

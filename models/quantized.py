@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from tfpipe.models.observing import AuditingForm, ObservingForm
 from tfpipe.models.rounded_layers import check_layers, rounded_logits
-from tfpipe.models.rounded_lstm import looped_lstm, observed_lstm, unrolled_lstm
+from tfpipe.models.rounded_lstm import ROUNDED_RECURRENCES, looped_lstm, observed_lstm
 from tfpipe.models.rounding import GATE_LIMIT, MIN_WIDTH, ConstantForm, RoundingForm
 
 # Share of a moving range that stays when the next batch is seen.
 RANGE_DECAY = 0.95
+# Batches that show their ranges: the moving average forgets the first of them by the last.
+RANGE_BATCHES = 64
+RANGE_BATCH_SIZE = 64
 
 
 class QuantizedModel(keras.Model):  # type: ignore[misc]
@@ -88,13 +91,14 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         rounded_logits(self.float_model, token_ids, form)
         return form.errors
 
-    def constant_logits(self, token_ids: Any) -> Any:
+    def constant_logits(self, token_ids: Any, *, lowering: str) -> Any:
         """Returns the logits of one text, int32 `(length,)` → `(1, num_classes)`, with weights and
-        ranges as constants: the graph that an int8 file is converted from."""
+        ranges as constants: the graph that an int8 file is converted from. `lowering` is how LSTMs
+        are written, a key of `ROUNDED_RECURRENCES`."""
         with tf.init_scope():
             form = ConstantForm(self.range_of())
         form.per_tensor = self.per_tensor
-        form.recurrence = unrolled_lstm
+        form.recurrence = ROUNDED_RECURRENCES.get(lowering)
         return rounded_logits(self.float_model, token_ids, form)
 
     def range_of(self) -> dict[str, tuple[float, float]]:

@@ -47,9 +47,16 @@ def check_layers(model: keras.Model) -> None:
         ValueError: It has a layer that is not in `ROUNDED`, or a dense layer whose activation no
             integer kernel has.
     """
+    refusal = find_unknown(model)
+    if refusal is not None:
+        raise ValueError(refusal)
+
+
+def find_unknown(model: keras.Model) -> str | None:
+    """Returns why a model has no quantization-aware form; None where it has one."""
     for layer in model.layers:
         if not isinstance(layer, keras.layers.InputLayer) and type(layer) not in ROUNDED:
-            raise ValueError(
+            return (
                 f"layer {layer.name!r} of type {type(layer).__name__} has no quantization-aware "
                 f"form. Layers that have one: {', '.join(sorted(t.__name__ for t in ROUNDED))}. "
                 "To add one, give tfpipe.models.rounded_layers.ROUNDED a function that passes each "
@@ -57,10 +64,11 @@ def check_layers(model: keras.Model) -> None:
             )
         activation = getattr(layer, "activation", keras.activations.linear)
         if isinstance(layer, keras.layers.Dense) and activation not in FUSED_ACTIVATIONS:
-            raise ValueError(
+            return (
                 f"layer {layer.name!r} has activation={activation.__name__!r}, which the integer "
                 "dense kernel does not compute. Use relu or linear."
             )
+    return None
 
 
 def round_lstm(layer: keras.layers.LSTM, form: Form, inputs: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.rounding import Form
+from tfpipe.models.block_loop import count_blocks, loop_over_blocks, text_blocks
+from tfpipe.models.rounding import ConstantForm, Form
 
 
 def lstm_step(
@@ -73,6 +74,33 @@ def unrolled_lstm(layer: keras.layers.LSTM, inputs: Any, form: Form) -> Any:
     return form.passed(tf.concat(states, 0) if layer.return_sequences else states[-1])
 
 
+def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> Any:
+    """Like `unrolled_lstm`, as a loop over blocks that ends with the text where the layer reads the
+    embedding itself."""
+    kernel, recurrent_kernel, bias = form.weights(layer)
+    name, length = layer.name, inputs.shape[0]
+    inputs = form.enter(name, inputs)
+    recurrent_kernel = form.quantize(f"{name}/recurrent_kernel", recurrent_kernel, "kernel")
+    is_text = form.is_text(inputs) and (layer.go_backwards or layer.return_sequences)
+
+    def project_block(block: Any) -> Any:
+        kernel_on_grid = form.hold(f"{name}/kernel", kernel, "kernel")
+        product = tf.matmul(form.rows_of(inputs, block), kernel_on_grid)
+        return form.hold(f"{name}/projected", product + bias, "gate")
+
+    zeros = tf.zeros((1, layer.units))
+    states = loop_over_blocks(
+        project_block,
+        lambda row, *state: lstm_step(name, row, state, recurrent_kernel, form),
+        tuple(form.hold(f"{name}/{state}", zeros, "value") for state in ("hidden", "cell")),
+        length=length,
+        num_blocks=text_blocks(form.token_ids) if is_text else count_blocks(length),
+        backwards=layer.go_backwards,
+        keep_states=layer.return_sequences,
+    )
+    return form.quantize(f"{name}/hidden", states)
+
+
 def looped_lstm(layer: keras.layers.LSTM, inputs: Any, form: Form) -> Any:
     """Runs one step in a loop, for a batch of any length.
 
@@ -119,3 +147,7 @@ def run_loop(layer: keras.layers.LSTM, projected: Any, kernel: Any, form: Form) 
     )
     hidden, cell = (tf.transpose(states.stack(), [1, 0, 2]) for states in (hiddens, cells))
     return hidden, cell
+
+
+# How a file's LSTMs can be written, by the name of the lowering.
+ROUNDED_RECURRENCES = {"loop": blocked_lstm, "unrolled": unrolled_lstm}

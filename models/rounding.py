@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfpipe.models.block_loop import block_rows
+
 NUM_BITS = 8
 LEVELS = 2**NUM_BITS - 1  # steps between the 256 values
 # TFLite's integer kernels have these output ranges and no other: scale 1/256 from 0 for LOGISTIC
@@ -149,6 +151,7 @@ class ConstantForm(Form):
     def __init__(self, ranges: dict[str, tuple[float, float]]) -> None:
         super().__init__()
         self._ranges = ranges
+        self._vectors: Any = None
 
     def weights(self, layer: keras.layers.Layer) -> list[Any]:
         with tf.init_scope():
@@ -174,8 +177,23 @@ class ConstantForm(Form):
         return inputs
 
     def lookup(self, name: str, table: Any, scale: float, token_ids: Any) -> Any:
-        rounded = self.quantize(name, table * np.float32(scale), "table")
-        return self.passed(tf.gather(rounded, token_ids))
+        def find(ids: Any) -> Any:
+            return tf.gather(self.hold(name, table * np.float32(scale), "table"), ids)
+
+        self._find, self.token_ids = find, token_ids
+        self._vectors = self.passed(find(token_ids))
+        return self._vectors
+
+    def is_text(self, value: Any) -> bool:
+        """Returns whether a value is the vectors of the text's tokens, as they were looked up."""
+        return value is self._vectors
+
+    def rows_of(self, value: Any, block: Any) -> Any:
+        """Returns one block of a value `(length, features)` in the body of a loop, where looking
+        vectors up again costs less than bringing all of them in."""
+        if self.is_text(value):
+            return self._find(block_rows(self.token_ids, block))
+        return block_rows(value, block)
 
     def mean(self, value: Any) -> Any:
         # MEAN of an int8 value the converter computes in int8, in the value's own coarse scale.

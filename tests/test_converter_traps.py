@@ -54,11 +54,11 @@ def test_subtraction_from_a_constant_is_turned_round_beside_a_transpose():
 
 
 def test_calibrating_a_loop_fails_or_ends_the_process():
-    """Then `export/target.py` may allow int8 with lowering=loop."""
+    """Then `export/observed.py` may leave the ranges to the converter."""
     child = subprocess.run(
         [sys.executable, "-c", CONVERT_LOOP_TO_INT8], capture_output=True, timeout=300, check=False
     )
-    assert child.returncode != 0, "the converter calibrates loops: allow int8 with lowering=loop"
+    assert child.returncode != 0, "the converter calibrates loops: compare it with observed ranges"
 
 
 def test_fused_lstm_begins_where_the_text_before_it_ended(tmp_path):

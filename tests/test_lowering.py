@@ -88,8 +88,7 @@ def test_unknown_layer_is_named():
     [
         ("lstm", "float32", "auto", 256, ("loop", "unrolled")),
         ("lstm", "float32", "auto", 257, ("loop",)),
-        ("lstm", "int8", "auto", 256, ("unrolled",)),
-        ("lstm", "int8", "auto", 257, ("fused",)),
+        ("lstm", "int8", "auto", 257, ("loop",)),
         ("bilstm", "float32", "loop", 8, ("loop",)),
         ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
         ("transformer", "float32", "auto", 4096, ("static",)),
@@ -108,10 +107,6 @@ def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expect
         ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu', 'edgetpu'"),
         ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
         ({"lowering": "rolled"}, "lowering='rolled' does not run on target 'cpu'"),
-        (
-            {"lowering": "loop", "scheme": "int8"},
-            "scheme=int8 with lowering=loop .* dynamic_int8, or --lowering auto",
-        ),
         ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering auto"),
     ],
 )

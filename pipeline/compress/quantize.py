@@ -8,11 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpipe.compress.fine_tune import FineTuner, Method
+from tfpipe.models.quantized import RANGE_BATCH_SIZE, RANGE_BATCHES
 
-# Batches that show their ranges at the start of an epoch; the moving average of QuantizedModel
-# forgets the first of them by the last.
-RANGE_BATCHES = 64
-RANGE_BATCH_SIZE = 64
 # Share of the epochs in which ranges still move.
 MOVING_SHARE = 0.5
 
