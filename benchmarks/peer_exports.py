@@ -68,7 +68,8 @@ def keras3(folder: RunFolder, *, unroll: bool) -> bytes:
     recurrent.set_weights(lstm.get_weights())
     head.set_weights(dense.get_weights())
     path = Path(sys.argv[3])
-    peer.export(str(path), format="litert")
+    signature = [keras.InputSpec(shape=(1, length), dtype="int32", name="token_ids")]
+    peer.export(str(path), format="litert", input_signature=signature)
     return path.read_bytes()
 
 

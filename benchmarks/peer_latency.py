@@ -1,10 +1,12 @@
 """Files of one model → how they agree with Keras, or their latencies in alternating blocks.
 
-    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json MODEL                # checks one
-    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json --measure MODEL…     # measures all
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json check MODEL      # checks one
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json real MODEL…      # measures all
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json full MODEL…      # all, no padding
 
-Run by peers.py. With --measure, scikit-learn's TF-IDF and logistic regression comes last: from a
-text to its probabilities, since it has no token ids.
+Run by peers.py. "real" is test texts as they are; "full" is the same joined until each fills the
+sequence. After the models comes scikit-learn's TF-IDF and logistic regression: from a text to its
+probabilities, since it has no token ids.
 """
 
 import json
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -43,6 +46,34 @@ class Baseline:
         self.output = self.pipeline.predict_proba([self.text])
 
 
+class Int8Output:
+    """A .tflite file whose output is int8, with the methods that a measurement calls."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        self.interpreter = Interpreter(path, num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.input = self.interpreter.get_input_details()[0]["index"]
+        self.output = self.interpreter.get_output_details()[0]
+        self.invoke = self.interpreter.invoke
+
+    def set_input(self, token_ids: np.ndarray) -> None:
+        self.interpreter.reset_all_variables()
+        self.interpreter.set_tensor(self.input, token_ids)
+
+    def run(self, token_ids: np.ndarray) -> np.ndarray:
+        self.set_input(token_ids)
+        self.invoke()
+        scale, zero_point = self.output["quantization"]
+        return scale * (self.interpreter.get_tensor(self.output["index"])[0] - float(zero_point))
+
+
+def open_file(path: str, threads: int) -> Any:
+    """Returns the loaded model, whichever runtime it is for."""
+    if Path(path).stem == "litert-quantizer-int8":
+        return Int8Output(path, threads)
+    return open_runnable(path, threads).model
+
+
 def read_inputs(folder: RunFolder) -> tuple[list[str], np.ndarray]:
     """Returns test texts of the run and their token ids, int32 `(n, sequence_length)`."""
     lines = read_labelled(
@@ -60,25 +91,33 @@ def check(folder: RunFolder, path: str, threads: int) -> dict[str, Any]:
     if not reference.is_file():
         np.save(reference, keras_scores(folder, "base", token_ids))
     expected = np.load(reference)
-    runnable = open_runnable(path, threads)
-    outputs = np.stack([runnable.model.run(ids[None]) for ids in token_ids])
+    model = open_file(path, threads)
+    outputs = np.stack([model.run(ids[None]) for ids in token_ids])
     return {
         "agreement": float((outputs.argmax(1) == expected.argmax(1)).mean()),
         "max_abs_error": float(np.abs(outputs - expected).max()),
-        "size_bytes": runnable.model_size_bytes,
+        "size_bytes": Path(path).stat().st_size,
     }
 
 
-def measure_all(folder: RunFolder, paths: list[str], threads: int) -> list[list[int]]:
+def fill(token_ids: np.ndarray) -> np.ndarray:
+    """Returns rows of the same shape made of the same tokens without the padding."""
+    tokens = token_ids[token_ids != 0]
+    return np.resize(tokens, token_ids.shape).astype(np.int32)
+
+
+def measure_all(
+    folder: RunFolder, paths: list[str], threads: int, *, full: bool
+) -> list[list[int]]:
     """Returns the latencies in nanoseconds of every file, then of the baseline."""
     texts, token_ids = read_inputs(folder)
-    inputs = [ids[None] for ids in token_ids]
+    inputs = [ids[None] for ids in (fill(token_ids) if full else token_ids)]
     train = open_dataset("topics").splits["train"]
     pipeline = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=300)
     ).fit(list(train.texts()), train.targets)
     contestants = [
-        *(Contestant(path, open_runnable(path, threads).model, inputs) for path in paths),
+        *(Contestant(path, open_file(path, threads), inputs) for path in paths),
         Contestant("baseline", Baseline(pipeline), texts),
     ]
     found = measure(contestants, PROFILES["quick"])
@@ -88,11 +127,11 @@ def measure_all(folder: RunFolder, paths: list[str], threads: int) -> list[list[
 def main() -> None:
     """Writes {"checked"} or {"latencies_ns"}."""
     folder, threads, output = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
-    paths = sys.argv[4:]
-    if paths[0] == "--measure":
-        result: dict[str, Any] = {"latencies_ns": measure_all(folder, paths[1:], threads)}
+    what, paths = sys.argv[4], sys.argv[5:]
+    if what == "check":
+        result: dict[str, Any] = {"checked": [check(folder, path, threads) for path in paths]}
     else:
-        result = {"checked": [check(folder, path, threads) for path in paths]}
+        result = {"latencies_ns": measure_all(folder, paths, threads, full=what == "full")}
     write_json_atomic(output, json.loads(json.dumps(result)))
 
 

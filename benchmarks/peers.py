@@ -44,6 +44,7 @@ PEERS = (
 )  # fmt: skip
 QUANTIZER = "ai-edge-quantizer==0.10.0"
 BASELINE = "tfidf-logistic-regression"
+TEXTS = {"real": "real texts", "full": "every text filled to 64 tokens"}
 EXPORT_SECONDS = 900
 # A file counts as right when it predicts as Keras does this often: the line of tfpipe's int8 gate.
 MIN_AGREEMENT = 0.95
@@ -106,21 +107,23 @@ def export_all(folder: Path) -> dict[str, dict[str, Any]]:
     return made
 
 
-def measure(folder: Path, made: dict[str, dict[str, Any]], threads: int) -> list[dict[str, Any]]:
+def measure(
+    folder: Path, made: dict[str, dict[str, Any]], threads: int, texts: str
+) -> list[dict[str, Any]]:
     """Checks every file in a process of its own, then measures the right ones together."""
-    output = folder / "peers" / f"measured-{threads}.json"
+    output = folder / "peers" / f"measured-{threads}-{texts}.json"
     child = [sys.executable, str(HERE / "peer_latency.py"), str(folder), str(threads)]
     for name, entry in made.items():
         if "path" in entry:
             log, result = folder / "peers" / f"{name}-check.log", folder / "peers" / f"{name}.json"
-            if not result.is_file() and not run([*child, str(result), entry["path"]], log):
+            if not result.is_file() and not run([*child, str(result), "check", entry["path"]], log):
                 entry["error"] = last_words(log)
                 continue
             entry.update(json.loads(result.read_text("utf-8"))["checked"][0])
     right = [name for name, entry in made.items() if entry.get("agreement", 0) >= MIN_AGREEMENT]
     paths = [made[name]["path"] for name in right]
     log = folder / "peers" / "measure.log"
-    if not run([*child, str(output), "--measure", *paths], log):
+    if not run([*child, str(output), texts, *paths], log):
         raise SystemExit(f"measuring failed: {last_words(log)}")
     found = json.loads(output.read_text("utf-8"))
     for name, samples in zip([*right, BASELINE], found["latencies_ns"], strict=True):
@@ -128,11 +131,11 @@ def measure(folder: Path, made: dict[str, dict[str, Any]], threads: int) -> list
     return [{"name": name, **entry} for name, entry in made.items()]
 
 
-def describe(model: str, rows: list[dict[str, Any]], threads: int) -> str:
+def describe(model: str, rows: list[dict[str, Any]], threads: int, texts: str) -> str:
     """Returns one model's table; each ratio is to the stock float32 file of the same run."""
     base = next(row for row in rows if row["name"] == "stock-float32").get("latencies_ns")
     lines = [
-        f"\n## {model}, {threads} thread{'s' if threads > 1 else ''}\n",
+        f"\n## {model}, {threads} thread{'s' if threads > 1 else ''}, {TEXTS[texts]}\n",
         "| file | kB | agreement | p50 µs | n | × stock float32 (95 % interval) |",
         "|---|--:|--:|--:|--:|---|",
     ]
@@ -161,7 +164,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--num-threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--markdown", type=Path, help="where the table goes; else RUNS/peers.md")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -183,13 +185,15 @@ def main() -> None:
         folder = options.runs / model
         train(model, folder)
         made = export_all(folder)
-        for threads in options.num_threads:
-            rows = measure(folder, {name: dict(entry) for name, entry in made.items()}, threads)
-            sections.append(describe(model, rows, threads))
+        for threads, texts in [(1, "real"), (1, "full"), (2, "real")]:
+            copies = {name: dict(entry) for name, entry in made.items()}
+            rows = measure(folder, copies, threads, texts)
+            sections.append(describe(model, rows, threads, texts))
             for row in rows:
                 samples = row.pop("latencies_ns", [])
                 p50_ns = float(np.median(samples)) if samples else None
-                records.append({"model": model, "num_threads": threads, **row, "p50_ns": p50_ns})
+                setting = {"model": model, "num_threads": threads, "texts": texts}
+                records.append({**setting, **row, "p50_ns": p50_ns})
             text = "".join(sections)
             write_file_atomic(options.markdown or options.runs / "peers.md", text.encode())
             write_json_atomic(options.runs / "peers.json", records)

@@ -86,10 +86,9 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
         project,
         lambda row, hidden, cell: cell_step(row + tf.matmul(hidden, recurrent_kernel), cell),
         (tf.zeros((1, layer.units)), tf.zeros((1, layer.units))),
+        layer,
         length=source.shape[0],
         num_blocks=num_blocks,
-        backwards=layer.go_backwards,
-        keep_states=layer.return_sequences,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+import tf_keras as keras
 from tensorflow.compiler.tf2xla.python import xla
 
 # Steps that a loop's body writes out. XNNPACK packs the recurrent kernel anew for every product in
@@ -18,11 +19,10 @@ def loop_over_blocks(
     project: Callable[[Any], Any],
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     zeros: tuple[Any, Any],
+    layer: keras.layers.LSTM,
     *,
     length: int,
     num_blocks: Any,
-    backwards: bool,
-    keep_states: bool,
 ) -> Any:
     """Runs a recurrence as a WHILE whose body is one block: one text, no batch axis.
 
@@ -30,38 +30,38 @@ def loop_over_blocks(
         project: From a block's number to the input's part of its gates, `(BLOCK_STEPS, gates)`.
         step: From one row of that, the hidden and the cell state, to the next two states.
         zeros: Hidden and cell state before the first step, `(1, units)` each.
+        layer: Says whether the last block, and the last step of each, comes first, and whether all
+            hidden states are wanted or the final one.
         length: Steps of the whole sequence.
         num_blocks: Blocks to run, from the sequence's beginning: an int or an int32 tensor.
-        backwards: Whether the last of those blocks, and the last step of each, comes first.
-        keep_states: Whether all hidden states are wanted, or the final one.
 
     Returns:
-        float32 `(length, units)` in the order of Keras (the last position first when backwards),
-        zero where no block was run; or `(1, units)`, the final state.
+        float32 `(length, units)` in the order of Keras (the last position first when it goes
+        backwards), zero where no block was run; or `(1, units)`, the final state.
     """
     num_rows = length + -length % BLOCK_STEPS
 
     def body(done: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
-        block = num_blocks - 1 - done if backwards else done
+        block = num_blocks - 1 - done if layer.go_backwards else done
         gates = tf.split(project(block), BLOCK_STEPS)
         made = []
-        for row in reversed(gates) if backwards else gates:
+        for row in reversed(gates) if layer.go_backwards else gates:
             hidden, cell = step(row, hidden, cell)
             made.append(hidden)
         if kept:
-            place = num_rows // BLOCK_STEPS - 1 - block if backwards else block
+            place = num_rows // BLOCK_STEPS - 1 - block if layer.go_backwards else block
             # tf.TensorArray and tf.tensor_scatter_nd_update take half as long again, all in all.
             first = tf.stack([place * BLOCK_STEPS, 0])
             kept = (xla.dynamic_update_slice(kept[0], tf.concat(made, 0), first),)
         return (done + 1, hidden, cell, *kept)
 
-    kept = [tf.zeros((num_rows, zeros[0].shape[1]))] if keep_states else []
+    kept = [tf.zeros((num_rows, zeros[0].shape[1]))] if layer.return_sequences else []
     _, hidden, _, *kept = tf.while_loop(
         lambda done, *_: done < num_blocks, body, (0, *zeros, *kept)
     )
-    if not keep_states:
+    if not layer.return_sequences:
         return hidden
-    first = num_rows - length if backwards else 0
+    first = num_rows - length if layer.go_backwards else 0
     return kept[0][first : first + length]
 
 

@@ -93,10 +93,9 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
         project_block,
         lambda row, *state: lstm_step(name, row, state, recurrent_kernel, form),
         tuple(form.hold(f"{name}/{state}", zeros, "value") for state in ("hidden", "cell")),
+        layer,
         length=length,
         num_blocks=text_blocks(form.token_ids) if is_text else count_blocks(length),
-        backwards=layer.go_backwards,
-        keep_states=layer.return_sequences,
     )
     return form.quantize(f"{name}/hidden", states)
 

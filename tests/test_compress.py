@@ -58,19 +58,22 @@ def run(trained_runs: dict[str, Path], tmp_path: Path) -> Path:
     return copy_run(trained_runs["lstm"], tmp_path / "run")
 
 
-@pytest.mark.parametrize("model", ["lstm", "transformer"])
+@pytest.mark.parametrize(
+    ("model", "lowering"), [("lstm", "unrolled"), ("lstm", "loop"), ("transformer", "auto")]
+)
 def test_file_of_a_quantization_aware_variant_equals_it(
-    variants: dict[str, tuple[Path, dict[str, Any]]], model: str
+    variants: dict[str, tuple[Path, dict[str, Any]]], model: str, lowering: str
 ) -> None:
     run, _ = variants[model]
-    result = export_artifact(run, ExportOptions(variant="qat", scheme="int8"))
+    options = ExportOptions(variant="qat", scheme="int8", lowering=lowering, name=lowering)
+    result = export_artifact(run, options)
     verified = verify(result["artifact"])
     assert verified["passed"] and verified["agreement"] >= 0.995
     assert verified["median_abs_error"] <= 2 / 256
     assert "rounds every value where the file does" in verified["threshold"]["reason"]
     stored = json.loads((Path(result["artifact"]) / "check.json").read_text())["bytes_by_dtype"]
     assert stored["int8"] > stored.get("float32", 0)
-    if model == "lstm":
+    if lowering == "unrolled":
         check_buffers(Path(result["artifact"]) / "model.tflite")
 
 
