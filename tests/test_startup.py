@@ -43,14 +43,16 @@ def test_starts_are_timed_to_their_first_output(
     assert "ai-edge-litert" in text
 
 
-def test_time_runs_to_the_first_output_and_not_to_the_end(startup: ModuleType) -> None:
+def test_time_runs_to_the_first_output_and_not_to_the_end(
+    startup: ModuleType, tmp_path: Path
+) -> None:
     code = "import time; print(1, flush=True); time.sleep(1)"
     begin = time.perf_counter()
-    seconds, processor = startup.start([sys.executable, "-c", code])
+    seconds, processor = startup.start([sys.executable, "-c", code], str(tmp_path))
     assert time.perf_counter() - begin - seconds > 0.9
     assert 0 < processor < 1
 
 
-def test_command_that_fails_ends_the_benchmark(startup: ModuleType) -> None:
+def test_command_that_fails_ends_the_benchmark(startup: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"-c 'raise SystemExit\(3\)' ended with 3. Run it by"):
-        startup.start([sys.executable, "-c", "raise SystemExit(3)"])
+        startup.start([sys.executable, "-c", "raise SystemExit(3)"], str(tmp_path))
