@@ -99,8 +99,8 @@ def format_page(report: dict[str, Any]) -> str:
     ]
     loads = report["load_before"] or 0.0, report["load_after"] or 0.0
     busy = (
-        "Other programs had the machine: its seconds are not those of a free one; the processor time "
-        "is near what these would be."
+        "Other programs had the machine: its seconds are not those of a free one; the processor "
+        "time is near what these would be."
     )
     return "\n".join(
         [

@@ -62,11 +62,7 @@ def write_model(
             job, work, lowerings, token_ids=token_ids, device=device
         )
     mediapipe = write_for_mediapipe(path, tokenizer, read_labels(folder), options.target)
-    facts_file = path.with_name(FACTS_FILE)
-    if facts_file.is_file():
-        facts = json.loads(facts_file.read_text("utf-8"))
-    else:
-        facts = check(path, target="cpu", runtime=job["runtime"])
+    facts = read_facts(path, job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
         **check_model(facts, content["parameters"]),
@@ -77,6 +73,15 @@ def write_model(
     if options.target == "edgetpu":
         checked.update(finish_edgetpu(staging, work, options.num_segments))
     return checked
+
+
+def read_facts(path: Path, runtime: str | None) -> dict[str, Any]:
+    """Returns what the converter wrote down about its file, else what `check` finds in it."""
+    facts_file = path.with_name(FACTS_FILE)
+    if facts_file.is_file():
+        facts: dict[str, Any] = json.loads(facts_file.read_text("utf-8"))
+        return facts
+    return check(path, target="cpu", runtime=runtime)
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
