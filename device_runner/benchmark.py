@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from device_runner import machine, validity
+from device_runner.cycles import measure_cycles
 from device_runner.encode import Tokenizer
 from device_runner.latency import measure, read_timer
 from device_runner.profiles import Profile, as_profile
@@ -73,6 +74,8 @@ def benchmark(
         record.update(input_source=source, num_inputs=len(contestant.inputs), **shared)
         numbers = describe_measurement(measurement, profile)
         record.update(numbers)
+        # The last input that was set; after the measurement, which must not know of it.
+        record.update(measure_cycles(runnable.model.invoke))
         verdict, reasons = validity.judge(
             measurement,
             before,

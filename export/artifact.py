@@ -27,6 +27,9 @@ from tfpipe.staging import check_name, staging_folder
 from tfpipe.variant import is_quantized, load_tokenizer
 from tfpipe.versions import now, read_versions
 
+# What of check.json is told at once.
+_SHOWN_FACTS = ("model_size_bytes", "zip_size_bytes", "min_runtime", "mediapipe")
+
 
 def export_artifact(
     run: str | Path, options: ExportOptions | None = None, *, overwrite: bool = False
@@ -40,7 +43,8 @@ def export_artifact(
 
     Returns:
         {"artifact", "name", "target", "scheme", "lowering", "model_size_bytes", "zip_size_bytes",
-        "min_runtime", "sha256"}; "artifact" is the folder's path.
+        "min_runtime", "mediapipe", "sha256"}; "artifact" is the folder's path, "mediapipe" says
+        whether MediaPipe's TextClassifier takes the file: {"loads", "reason"}.
 
     Raises:
         ExportError: The target does not take the model, or the converter failed.
@@ -91,7 +95,7 @@ def describe_artifact(path: Path, manifest: Manifest, facts: dict[str, Any]) -> 
     return {
         "artifact": str(path),
         **{key: getattr(manifest, key) for key in ("name", "target", "scheme", "lowering")},
-        **{key: facts[key] for key in ("model_size_bytes", "zip_size_bytes", "min_runtime")},
+        **{key: facts[key] for key in _SHOWN_FACTS},
         "sha256": manifest.model_sha256,
     }
 

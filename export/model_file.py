@@ -16,10 +16,11 @@ from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.edgetpu import finish_edgetpu
+from tfpipe.export.mediapipe import write_for_mediapipe
 from tfpipe.export.options import ExportOptions
 from tfpipe.export.target import TARGETS, ExportError
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import is_quantized, load_tokenizer
+from tfpipe.variant import is_quantized, load_tokenizer, read_labels
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
 # of one byte a parameter means that weights are missing.
@@ -60,20 +61,27 @@ def write_model(
         path, lowering, candidates = convert_fastest(
             job, work, lowerings, token_ids=token_ids, device=device
         )
-    facts_file = path.with_name(FACTS_FILE)
-    if facts_file.is_file():
-        facts = json.loads(facts_file.read_text("utf-8"))
-    else:
-        facts = check(path, target="cpu", runtime=job["runtime"])
+    mediapipe = write_for_mediapipe(path, tokenizer, read_labels(folder), options.target)
+    facts = read_facts(path, job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
         **check_model(facts, content["parameters"]),
         "lowering": lowering,
         "candidates": candidates,
+        "mediapipe": mediapipe,
     }
     if options.target == "edgetpu":
         checked.update(finish_edgetpu(staging, work, options.num_segments))
     return checked
+
+
+def read_facts(path: Path, runtime: str | None) -> dict[str, Any]:
+    """Returns what the converter wrote down about its file, else what `check` finds in it."""
+    facts_file = path.with_name(FACTS_FILE)
+    if facts_file.is_file():
+        facts: dict[str, Any] = json.loads(facts_file.read_text("utf-8"))
+        return facts
+    return check(path, target="cpu", runtime=runtime)
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -87,7 +87,13 @@ _SHOWN_OPS = 6
 
 
 def _details(result: dict[str, Any]) -> list[str]:
-    return _minutes(result) + _pace(result) + _parts(result) + _ops(result)
+    return _minutes(result) + _pace(result) + _parts(result) + _cycles(result) + _ops(result)
+
+
+def _cycles(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the processor's cycles, none where it does not count them."""
+    cycles = result.get("cycles_per_inference")
+    return [f"{result['name']}: {cycles:,} cycles a call"] if cycles is not None else []
 
 
 def _parts(result: dict[str, Any]) -> list[str]:

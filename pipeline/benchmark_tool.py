@@ -28,7 +28,7 @@ _START_S = 60.0
 _UNKNOWN = (
     "warmup_ns measure_ns p90_ns p95_ns p99_ns p99_9_ns end_to_end_p50_ns end_to_end_p90_ns "
     "tokenize_p50_ns decode_p50_ns timer_overhead_ns load_average_before load_average_after "
-    "peak_memory_bytes baseline_memory_bytes runtime_version"
+    "peak_memory_bytes baseline_memory_bytes runtime_version cycles_per_inference cycles_reason"
 ).split()
 
 

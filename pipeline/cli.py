@@ -13,7 +13,7 @@ from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
 from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
-from tfpipe.cli_output import Commands, format_lines, format_option, print_result
+from tfpipe.cli_output import Commands, format_export, format_option, print_result
 from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
@@ -114,7 +114,7 @@ def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> No
 
     options["scheme"] = options["scheme"] or default_scheme(options["target"])
     result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
-    print_result(result, output_format, format_lines)
+    print_result(result, output_format, format_export)
 
 
 @cli.command()

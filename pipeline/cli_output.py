@@ -51,6 +51,12 @@ def format_lines(result: dict[str, Any]) -> str:
     return "\n".join(f"{key:<{width}}  {value}" for key, value in result.items())
 
 
+def format_export(result: dict[str, Any]) -> str:
+    """Returns an artifact's facts, and in words whether MediaPipe takes its file."""
+    reason = result["mediapipe"]["reason"]
+    return format_lines({**result, "mediapipe": f"no: {reason}" if reason else "yes"})
+
+
 def format_training(result: dict[str, Any]) -> str:
     """Returns a training's outcome beside its honest baselines."""
     test, baseline = result["metrics"]["test"], result["metrics"]["baseline"]

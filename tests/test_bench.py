@@ -407,6 +407,7 @@ def test_table_shows_minutes_throttling_and_pace() -> None:
             "response_p90_ns": None,
         },
         "timer_overhead_ns": 61,
+        "cycles_per_inference": 1234567,
         "validity_reasons": [],
         **{key: "x" for key in ("device", "device_kind", "runtime", "runtime_version")},
         **{"delegate": "cpu", "num_threads": 1, "profile": "sustained"},
@@ -417,6 +418,7 @@ def test_table_shows_minutes_throttling_and_pace() -> None:
         "one minute 2: p50 1.5 us, p90 2.0 us, 71 degrees Celsius, 1000 MHz",
         "one: throttled from minute 2 on; slowest minute +50.0% against the first",
         "one: 5 requests a second, 3 of 100 missed their deadline, response p50 1.0 us, p90 -",
+        "one: 1,234,567 cycles a call",
         "x (x), x x, delegate cpu, 1 thread, profile sustained, reading the clock takes 61 ns",
     ]
     result["throttling"] = {"share": 0.1, "minute": None, "slowdown": 0.02}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_deploy_pages import python_blocks, run_block
 
 from device_runner import edgetpu as runner_edgetpu
 from device_runner.edgetpu import advise, load_tail_model
@@ -364,6 +365,9 @@ def test_artifact_without_the_compiler_is_a_labelled_prediction(
         parse_manifest((folder / "manifest.json").read_bytes()).files
     )
     assert verify(folder)["passed"], "the same tail on the CPU"
+    (block,) = python_blocks("coral.md")
+    (line,) = run_block(block, folder.parent)
+    assert line.startswith(("blue ", "green ", "red ")) and line.endswith(" cpu")
 
 
 def test_artifact_with_the_compiler_keeps_both_files(

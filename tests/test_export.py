@@ -110,7 +110,7 @@ def test_artifact_explains_itself(exports: dict[str, dict[str, Any]], cell: str)
     assert result["model_size_bytes"] == (folder / "model.tflite").stat().st_size
     assert set(result) == {
         "artifact", "name", "target", "scheme", "lowering", "model_size_bytes", "zip_size_bytes",
-        "min_runtime", "sha256",
+        "min_runtime", "mediapipe", "sha256",
     }  # fmt: skip
 
 

@@ -204,8 +204,8 @@ CODES = {
     "metadata-missing": Code(
         "error",
         "the file lacks the TFLite metadata (tokenizer, vocabulary, labels) that MediaPipe reads",
-        "Train with tokenizer.kind=word, whose rules MediaPipe has, and add the metadata with "
-        "TensorFlow Lite Support's writer: tfpipe does not write it yet.",
+        "Train with tokenizer.kind=word and tokenizer.lowercase=false, whose rules MediaPipe has: "
+        "tfpipe export then writes it.",
     ),
 }  # fmt: skip
 
