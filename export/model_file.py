@@ -19,7 +19,7 @@ from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.options import ExportOptions
 from tfpipe.export.target import TARGETS, ExportError
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import is_quantized, load_tokenizer
+from tfpipe.variant import count_parameters, is_quantized, load_tokenizer
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
 # of one byte a parameter means that weights are missing.
@@ -39,7 +39,7 @@ def write_model(
     work.mkdir()
     content = folder.read()
     length = content["recipe"]["data"]["sequence_length"]
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, options.variant)
     job = {
         "run": str(folder.path),
         "variant": options.variant,
@@ -67,7 +67,7 @@ def write_model(
         facts = check(path, target="cpu", runtime=job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
-        **check_model(facts, content["parameters"]),
+        **check_model(facts, count_parameters(folder, options.variant)),
         "lowering": lowering,
         "candidates": candidates,
     }

@@ -13,6 +13,8 @@ class CompressOptions:
 
     Attributes:
         source: The variant to begin with.
+        shrink: Share to remove of each width (units, heads, neurons, embedding columns); tokens
+            that no training text has go as well. 0 leaves it out.
         prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
         cluster: Values to reach in each table and kernel; 0 leaves it out.
         qat: Whether to train with the rounding of an int8 file (quantization-aware training).
@@ -23,6 +25,7 @@ class CompressOptions:
     """
 
     source: str = "base"
+    shrink: float = 0.0
     prune: float = 0.0
     cluster: int = 0
     qat: bool = False
@@ -37,6 +40,10 @@ class CompressOptions:
         Raises:
             ValueError: No method is asked for, or a number lies outside its limits.
         """
+        if not 0 <= self.shrink < 1:
+            raise ValueError(
+                f"shrink={self.shrink:g} lies outside [0, 1): 0.5 removes half of the units."
+            )
         if not 0 <= self.prune < 1:
             raise ValueError(
                 f"prune={self.prune:g} lies outside [0, 1): 0.8 sets 80 % of the weights to zero."
@@ -48,7 +55,8 @@ class CompressOptions:
             )
         if not self.methods():
             raise ValueError(
-                "No method was given, so nothing would change. Give --prune, --cluster or --qat."
+                "No method was given, so nothing would change. Give --shrink, --prune, "
+                "--cluster or --qat."
             )
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs} must be at least 1.")
@@ -57,7 +65,12 @@ class CompressOptions:
 
     def methods(self) -> list[str]:
         """Returns the names of the methods in the order in which they are applied."""
-        wanted = {"prune": self.prune, "cluster": self.cluster, "qat": self.qat}
+        wanted = {
+            "shrink": self.shrink,
+            "prune": self.prune,
+            "cluster": self.cluster,
+            "qat": self.qat,
+        }
         return [name for name, value in wanted.items() if value]
 
     def identity(self) -> dict[str, Any]:

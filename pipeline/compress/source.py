@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from device_runner.encode import Tokenizer
 from tfpipe.compress.options import CompressOptions
 from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset, open_dataset
 from tfpipe.run_folder import RunFolder
 from tfpipe.train import encode_splits
-from tfpipe.variant import load_tokenizer
+from tfpipe.variant import load_tokenizer, read_recipe
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Source:
         content: Its run.json.
         dataset: The table it was trained on.
         splits: "train", "validation" and "test", encoded; the last is read at the end alone.
+        recipe: The recipe's sections, with the dimensions of the variant.
+        tokenizer: What the splits are encoded with.
     """
 
     folder: RunFolder
     content: dict[str, Any]
     dataset: Dataset
     splits: dict[str, EncodedSplit]
+    recipe: dict[str, Any]
+    tokenizer: Tokenizer
 
 
 def open_source(folder: RunFolder, options: CompressOptions, work: Path) -> Source:
@@ -40,14 +45,15 @@ def open_source(folder: RunFolder, options: CompressOptions, work: Path) -> Sour
     """
     content = folder.read()
     dataset = open_table_again(folder, content, options)
-    splits = encode_splits(
-        dataset,
-        load_tokenizer(folder),
-        content["recipe"],
-        work,
-        names=("train", "validation", "test"),
-    )
-    return Source(folder, content, dataset, splits)
+    recipe = read_recipe(folder, options.source)
+    source = Source(folder, content, dataset, {}, recipe, load_tokenizer(folder, options.source))
+    return replace(source, splits=encode_source(source, work))
+
+
+def encode_source(source: Source, work: Path) -> dict[str, EncodedSplit]:
+    """Returns the splits, encoded into `work` with the tokenizer of the source."""
+    names = ("train", "validation", "test")
+    return encode_splits(source.dataset, source.tokenizer, source.recipe, work, names=names)
 
 
 def open_table_again(

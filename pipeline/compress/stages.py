@@ -18,6 +18,7 @@ from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
+from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
 from tfpipe.fit import EVALUATION_BATCH
 from tfpipe.fit_progress import Progress
@@ -32,10 +33,12 @@ class Stages:
 
     Attributes:
         model: The model after the last one.
+        source: The run's data as that model reads them.
         trained: One entry a method: its name, epochs, best epoch, seconds and validation figures.
     """
 
     model: keras.Model
+    source: Source
     trained: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -60,13 +63,16 @@ def run_stages(
         work: Folder for the checkpoints.
         progress: As for `tfpipe.train`.
     """
-    result = Stages(model)
+    result = Stages(model, source)
     methods = [*before, *options.methods()]
     for index in range(len(before), len(methods)):
         name = methods[index]
         progress(f"{name}: {options.epochs} epochs")
         folder = RunFolder(work / f"{index}-{name}")
-        tuner = make_tuner(source, result.model, options, methods[: index + 1], folder)
+        model, source, facts = result.model, result.source, {}
+        if name == "shrink":
+            model, source, facts = shrink(model, source, options.shrink, folder.path)
+        tuner = make_tuner(source, model, options, methods[: index + 1], folder)
         started = time.monotonic()
         tuner.fit(progress)
         entry = {
@@ -78,8 +84,9 @@ def run_stages(
                 sum(entry["seconds"] for entry in tuner.state.history) / options.epochs, 2
             ),
             "validation": tuner.evaluate(tuner.validation)[1],
+            **facts,
         }
-        result = Stages(tuner.averaged, [*result.trained, entry])
+        result = Stages(tuner.averaged, source, [*result.trained, entry])
     return result
 
 
