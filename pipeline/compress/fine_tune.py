@@ -81,6 +81,7 @@ class FineTuner(Trainer):
             validation=source.splits["validation"],
             num_classes=len(source.dataset.labels),
             run=work,
+            lessons=source.lessons,
         )
         self.methods = list(methods)
 

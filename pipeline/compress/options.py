@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tfpipe.teacher import Teaching
+
 
 @dataclass(frozen=True)
 class CompressOptions:
@@ -18,8 +20,10 @@ class CompressOptions:
         prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
         cluster: Values to reach in each table and kernel; 0 leaves it out.
         qat: Whether to train with the rounding of an int8 file (quantization-aware training).
+        teaching: Finished runs that teach beside the labels, whatever the method; alone, they are
+            the method: the model is trained on with them ("distill").
         epochs: Passes over the training rows for each method.
-        learning_rate: Highest learning rate; 0 takes a share of the run's own, see `FineTuner`.
+        learning_rate: Highest learning rate; 0 takes a share of the run's own, see `make_tuner`.
         data: The file the run was trained on, if it no longer lies where it was.
         test: The run's test file, if it had one of its own and moved.
     """
@@ -29,6 +33,7 @@ class CompressOptions:
     prune: float = 0.0
     cluster: int = 0
     qat: bool = False
+    teaching: Teaching = Teaching()
     epochs: int = 5
     learning_rate: float = 0.0
     data: Path | None = None
@@ -56,7 +61,7 @@ class CompressOptions:
         if not self.methods():
             raise ValueError(
                 "No method was given, so nothing would change. Give --shrink, --prune, "
-                "--cluster or --qat."
+                "--cluster, --qat or --teacher."
             )
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs} must be at least 1.")
@@ -71,9 +76,11 @@ class CompressOptions:
             "cluster": self.cluster,
             "qat": self.qat,
         }
-        return [name for name, value in wanted.items() if value]
+        alone = ["distill"] if self.teaching.teachers else []
+        return [name for name, value in wanted.items() if value] or alone
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result: all but where the data lies."""
-        values = asdict(self)
-        return {key: value for key, value in values.items() if key not in ("data", "test")}
+        left_out = ("data", "test", "teaching")
+        values = {key: value for key, value in asdict(self).items() if key not in left_out}
+        return {**values, **self.teaching.identity()}

@@ -39,6 +39,7 @@ def describe_variant(
         "from": options.source,
         "methods": options.methods(),
         "options": options.identity(),
+        "teaching": options.teaching.describe(source.folder.path),
         "versions": read_versions(),
         "recipe": result.source.recipe,
         "parameters": int(float_part(result.model).count_params()),

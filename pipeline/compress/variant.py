@@ -70,7 +70,7 @@ def compress(
     work = begin_work(folder, options)
     try:
         progress(f"reading the table of {folder.path}")
-        source = open_source(folder, options, work / "tokens")
+        source = open_source(folder, options, work / "tokens", progress)
         model = load_model(folder, options.source)
         with staging_folder(destination) as staging:
             folders = (work, staging)
