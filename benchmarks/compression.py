@@ -57,7 +57,7 @@ SMALLER_CELLS: dict[str, tuple[list[str], str]] = {
     "shrink 0.5, float32": (["--shrink", "0.5"], "float32"),
     "shrink 0.5": (["--shrink", "0.5"], "dynamic_int8"),
     "shrink 0.5, taught": (["--shrink", "0.5", "TEACHERS"], "dynamic_int8"),
-    # Of the variant in the row above, which has the weights that one call for both would begin with.
+    # Of the variant in the row above: the weights that one call for both would go on from.
     "shrink 0.5, taught, qat": (["--from", "shrink0.5-taught", "--qat", "TEACHERS"], "int8"),
 }
 TEACHERS = ("lstm", "transformer")

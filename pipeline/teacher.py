@@ -38,13 +38,13 @@ class Teaching:
     teachers: tuple[Path, ...] = ()
     unlabelled: Path | None = None
 
-    def check(self, dataset: Dataset, student: Path | None) -> None:
-        """Refuses teachers whose scores mean something else.
+    def check(self, labels: list[str], *, multi_label: bool, student: Path | None = None) -> None:
+        """Refuses teachers whose scores mean something else than these labels.
 
         Raises:
-            ValueError: A teacher is no finished run or lies in `student`, the folder of a run that
-                is about to be made; it has other labels, or is multi-label where the data are not;
-                or there are unlabelled texts and nobody to teach with them.
+            ValueError: A teacher is no finished run, or lies in `student`, the folder of a run that
+                is about to be made; it has other labels, or is multi-label where the student is
+                not; or there are unlabelled texts and nobody to teach with them.
         """
         if self.unlabelled is not None and not self.teachers:
             raise ValueError(
@@ -58,13 +58,13 @@ class Teaching:
                     "--teacher."
                 )
             folder = RunFolder(path)
-            multi_label = folder.read()["multi_label"]
-            found = (read_labels(folder), multi_label)
-            if found != (dataset.labels, dataset.multi_label):
+            content = folder.read()
+            found = (read_labels(folder), content["multi_label"])
+            if found != (labels, multi_label):
                 raise ValueError(
                     f"teacher={str(path)!r} has labels={found[0]} (multi_label={found[1]}), the "
-                    f"data have {dataset.labels} (multi_label={dataset.multi_label}): its scores "
-                    "mean other classes. Give a run that was trained on the same labels."
+                    f"student {labels} (multi_label={multi_label}): its scores mean other classes. "
+                    "Give a run that was trained on the same labels."
                 )
 
     def describe(self, student: Path) -> dict[str, Any] | None:

@@ -86,7 +86,7 @@ def train(
         seed=recipe.train["seed"],
     )
     teaching = options.teaching
-    teaching.check(dataset, folder.path)
+    teaching.check(dataset.labels, multi_label=dataset.multi_label, student=folder.path)
     with os_errors_named(folder.path):
         folder.begin(overwrite=existing == "overwrite")
         plan = load_plan(folder, recipe, dataset, teaching)

@@ -179,7 +179,7 @@ def test_bad_teaching_is_refused_before_anything_is_written(
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("\n".join(open_dataset(str(few), seed=1).splits["test"].texts()) + "\n \n")
     refused = {
-        r"teacher=.*other' has labels=\['blue', 'green', 'purple'\].* the data have \['bl": (
+        r"teacher=.*other' has labels=\['blue', 'green', 'purple'\].* the student \['bl": (
             Teaching((other,))
         ),
         "unlabelled=.* without a teacher: nothing says what": Teaching((), held_out),
@@ -207,4 +207,6 @@ def test_bad_teaching_is_refused_before_anything_is_written(
     run = Path(shutil.copytree(teachers[0], tmp_path / "student"))
     with pytest.raises(ValueError, match="its scores mean other classes"):
         compress(run, "taught", CompressOptions(teaching=Teaching((other,))))
+    with pytest.raises(ValueError, match="is no finished run"):
+        compress(run, "taught", CompressOptions(teaching=Teaching((tmp_path / "none",))))
     assert not (run / "variants" / "taught").exists()

@@ -141,7 +141,9 @@ def measure_importance(model: keras.Model, widths: Widths, source: Source) -> ND
 
     targets = tf.TensorSpec((None, *split.targets.shape[1:]), tf.int32)
     step = tf.function(
-        contributions, input_signature=[tf.TensorSpec((None, None), tf.int32), targets]
+        contributions,
+        input_signature=[tf.TensorSpec((None, None), tf.int32), targets],
+        autograph=False,
     )
     batches = split.epoch_order(source.content["seed"], TAYLOR_BATCH_SIZE)[:TAYLOR_BATCHES]
     total = np.zeros(widths.num_units)

@@ -54,7 +54,6 @@ def open_source(
     content = folder.read()
     dataset = open_table_again(folder, content, options)
     recipe = read_recipe(folder, options.source)
-    options.teaching.check(dataset, student=None)
     dataset, lessons = open_lessons(
         options.teaching, dataset, recipe["train"], cache=work, progress=progress
     )

@@ -23,6 +23,7 @@ from tfpipe.variant import (
     VOCABULARY_FILE,
     check_variant,
     load_model,
+    read_labels,
     save_weights,
 )
 
@@ -56,7 +57,8 @@ def compress(
     """
     options.check()
     folder = RunFolder(Path(run))
-    folder.read()
+    content = folder.read()
+    options.teaching.check(read_labels(folder), multi_label=content["multi_label"])
     check_variant(folder, options.source)
     destination = folder.weights(check_name(name)).parent
     if name == BASE:
