@@ -105,13 +105,21 @@ def train(
         trainer.fit(progress)
         save_weights(folder.weights(BASE), trainer.averaged)
         progress("measuring the baselines on the same split")
-        sections, cache = plan.recipe.sections(), folder.token_cache
-        test = encode_splits(dataset, plan.tokenizer(), sections, cache, names=["test"])["test"]
-        content = describe_run(plan, dataset, trainer, test)
-        content["data"].update(data_paths(dataset, folder.path))
+        content = measure_run(folder, plan, dataset, trainer)
         content["teaching"] = teaching.describe(folder.path)
         shutil.rmtree(folder.token_cache)
         write_json_atomic(folder.run_json, content)
+    return content
+
+
+def measure_run(
+    folder: RunFolder, plan: Plan, dataset: Dataset, trainer: Trainer
+) -> dict[str, Any]:
+    """Encodes the test split and returns what run.json says of the model and its data."""
+    sections, cache = plan.recipe.sections(), folder.token_cache
+    test = encode_splits(dataset, plan.tokenizer(), sections, cache, names=["test"])["test"]
+    content = describe_run(plan, dataset, trainer, test)
+    content["data"].update(data_paths(dataset, folder.path))
     return content
 
 
