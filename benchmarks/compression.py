@@ -44,7 +44,7 @@ Made by `python benchmarks/compression.py --tables smaller`, default recipes and
 one run each, each model from the same trained float one. *float* is the accuracy of that model,
 *form* that of the Keras model which the file is verified against, *file* that of the exported file
 run by ai-edge-litert, all on the n test texts; *agreement* the share of those that file and form
-predict alike. p50 is of one invoke, one thread, a desktop CPU that other programs used as well, all
+predict alike. p50 is of one invoke, one thread, a host CPU that other programs used as well, all
 files of a model measured in turn by one `tfpipe bench`; the last two columns set file and p50
 against those of the unshrunken model in the scheme named beside them. *taught* is
 `--teacher LSTM --teacher TRANSFORMER`: both unshrunken runs of the set.
