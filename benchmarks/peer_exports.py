@@ -30,7 +30,7 @@ def keras_classifier(folder: RunFolder) -> Any:
 def calibration(folder: RunFolder) -> np.ndarray:
     """Returns the same real token ids that our own int8 export is calibrated with."""
     length = folder.read()["recipe"]["data"]["sequence_length"]
-    return calibration_ids(folder, load_tokenizer(folder), length)
+    return calibration_ids(folder, load_tokenizer(folder, "base"), length)
 
 
 def stock(folder: RunFolder, scheme: str) -> bytes:

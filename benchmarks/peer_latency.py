@@ -81,7 +81,7 @@ def read_inputs(folder: RunFolder) -> tuple[list[str], np.ndarray]:
     )
     texts = [text for text, _ in lines][:NUM_TEXTS]
     length = folder.read()["recipe"]["data"]["sequence_length"]
-    return texts, load_tokenizer(folder).encode_batch(texts, length)
+    return texts, load_tokenizer(folder, "base").encode_batch(texts, length)
 
 
 def check(folder: RunFolder, path: str, threads: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from tfpipe.export.target import TARGETS, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import check_name, staging_folder
-from tfpipe.variant import is_quantized, load_tokenizer
+from tfpipe.variant import is_quantized, load_tokenizer, read_recipe, vocabulary_path
 from tfpipe.versions import now, read_versions
 
 # What of check.json is told at once.
@@ -53,7 +53,7 @@ def export_artifact(
     """
     options = options or ExportOptions()
     folder = RunFolder(Path(run))
-    content = folder.read()
+    content = {**folder.read(), "recipe": read_recipe(folder, options.variant)}
     if is_quantized(folder, options.variant):
         check_quantized(options)
     length = content["recipe"]["data"]["sequence_length"]
@@ -76,13 +76,13 @@ def export_artifact(
     with staging_folder(destination) as staging:
         facts = write_model(staging, folder, options, lowerings, device)
         facts["proof"] = found
-        tokenizer = load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder, options.variant)
         model = staging / TARGETS[options.target].model_file
         write_golden(
             model, folder, tokenizer, scheme=options.scheme, target=options.target, device=device
         )
         shutil.rmtree(staging / "work")
-        shutil.copyfile(folder.vocabulary, staging / VOCABULARY_FILE)
+        shutil.copyfile(vocabulary_path(folder, options.variant), staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
         write_json_atomic(staging / "check.json", facts)
         manifest = make_manifest(staging, name, options, content, facts, tokenizer)

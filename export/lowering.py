@@ -148,7 +148,7 @@ def lower_convolution(layer: keras.layers.Conv1D, states: Any) -> Any:
 def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
     """(sequence_length, embedding_dim) → the same; one product makes query, key and value."""
     qkv_kernel, qkv_bias, output_kernel, output_bias = weights_of(layer)
-    length, width = states.shape
+    length, width = states.shape[0], output_kernel.shape[0]
     head_dim = width // layer.num_heads
     # The scale 1/sqrt(head_dim) is folded into the query's weights.
     scale = np.repeat(np.array([head_dim**-0.5, 1, 1], np.float32), width)

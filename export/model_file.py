@@ -20,7 +20,7 @@ from tfpipe.export.mediapipe import write_for_mediapipe
 from tfpipe.export.options import ExportOptions
 from tfpipe.export.target import TARGETS, ExportError
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import is_quantized, load_tokenizer, read_labels
+from tfpipe.variant import count_parameters, is_quantized, load_tokenizer, read_labels
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
 # of one byte a parameter means that weights are missing.
@@ -40,7 +40,7 @@ def write_model(
     work.mkdir()
     content = folder.read()
     length = content["recipe"]["data"]["sequence_length"]
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, options.variant)
     job = {
         "run": str(folder.path),
         "variant": options.variant,
@@ -65,7 +65,7 @@ def write_model(
     facts = read_facts(path, job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
-        **check_model(facts, content["parameters"]),
+        **check_model(facts, count_parameters(folder, options.variant)),
         "lowering": lowering,
         "candidates": candidates,
         "mediapipe": mediapipe,

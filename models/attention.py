@@ -20,7 +20,9 @@ class SelfAttention(keras.layers.Layer):  # type: ignore[misc]
     matrix product in every form of the model.
 
     Args:
-        num_heads: Number of heads. Must divide the inputs' last dimension.
+        num_heads: Number of heads. Must divide the inputs' last dimension, unless `head_dim` is
+            given.
+        head_dim: Width of a head; None shares the inputs' last dimension among the heads.
 
     Call arguments:
         inputs: A pair: float `(batch, sequence_length, embedding_dim)` and the mask
@@ -30,21 +32,23 @@ class SelfAttention(keras.layers.Layer):  # type: ignore[misc]
         float `(batch, sequence_length, embedding_dim)`.
     """
 
-    def __init__(self, num_heads: int, **kwargs: Any) -> None:
+    def __init__(self, num_heads: int, head_dim: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
+        self.head_dim = head_dim
 
     def build(self, input_shape: Any) -> None:
         embedding_dim = int(input_shape[0][-1])
-        if self.num_heads < 1 or embedding_dim % self.num_heads:
+        if self.num_heads < 1 or (self.head_dim is None and embedding_dim % self.num_heads):
             divisors = [n for n in range(1, embedding_dim + 1) if embedding_dim % n == 0]
             raise ValueError(
                 f"num_heads={self.num_heads} does not divide embedding_dim={embedding_dim}. "
                 f"Use one of {divisors}, or change embedding_dim."
             )
-        self.qkv_kernel = self.add_weight("qkv_kernel", (embedding_dim, 3 * embedding_dim))
-        self.qkv_bias = self.add_weight("qkv_bias", (3 * embedding_dim,), initializer="zeros")
-        self.output_kernel = self.add_weight("output_kernel", (embedding_dim, embedding_dim))
+        width = self.num_heads * (self.head_dim or embedding_dim // self.num_heads)
+        self.qkv_kernel = self.add_weight("qkv_kernel", (embedding_dim, 3 * width))
+        self.qkv_bias = self.add_weight("qkv_bias", (3 * width,), initializer="zeros")
+        self.output_kernel = self.add_weight("output_kernel", (width, embedding_dim))
         self.output_bias = self.add_weight("output_bias", (embedding_dim,), initializer="zeros")
         super().build(input_shape)
 
@@ -59,15 +63,15 @@ class SelfAttention(keras.layers.Layer):  # type: ignore[misc]
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_heads": self.num_heads}
+        return {**super().get_config(), "num_heads": self.num_heads, "head_dim": self.head_dim}
 
 
 def attend(states: Any, mask: Any, *, num_heads: int, qkv: Any, output: Any) -> Any:
     """Returns `SelfAttention`'s function of `states`; `qkv` and `output` are (kernel, bias)."""
     batch, length = tf.shape(states)[0], tf.shape(states)[1]
-    width = states.shape[-1]
-    head_dim = width // num_heads
     kernel, bias = (tf.cast(part, states.dtype) for part in qkv)
+    width = kernel.shape[1] // 3
+    head_dim = width // num_heads
     split = tf.reshape(states @ kernel + bias, [batch, length, 3, num_heads, head_dim])
     query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))
     # (batch, num_heads, sequence_length, head_dim) each

@@ -107,7 +107,7 @@ def round_dense(layer: keras.layers.Dense, form: Form, inputs: Any) -> Any:
 def round_attention(layer: SelfAttention, form: Form, states: Any, mask: Any) -> Any:
     """Multi-head attention: products in int8, padding and softmax between them in float32."""
     qkv_kernel, qkv_bias, output_kernel, output_bias = form.weights(layer)
-    width = qkv_kernel.shape[0]
+    width = output_kernel.shape[0]
     head_dim = width // layer.num_heads
     kernel = form.quantize(f"{layer.name}/qkv_kernel", qkv_kernel, "kernel")
     product = tf.tensordot(form.enter(layer.name, states), kernel, 1)

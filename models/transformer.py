@@ -24,6 +24,7 @@ def build_transformer_classifier(
     embedding_dim: int = 64,
     num_layers: int = 1,
     num_heads: int = 4,
+    head_dim: int | None = None,
     feed_forward_dim: int = 128,
     norm: str = "pre",
     pooling: str = "mean",
@@ -38,6 +39,7 @@ def build_transformer_classifier(
 
     Args:
         sequence_length: The longest input; each position up to it has a learned vector.
+        head_dim: Width of an attention head; None divides `embedding_dim` among the heads.
         norm: "pre" normalises what enters a sublayer (Xiong et al. 2020), with one more norm at the
             end; "post" normalises each residual sum, as in the paper.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
@@ -60,7 +62,7 @@ def build_transformer_classifier(
     )
     states = PositionEmbedding(sequence_length, name="positions")(vectors)
     for index in range(num_layers):
-        attention = SelfAttention(num_heads, name=f"attention_{index}")
+        attention = SelfAttention(num_heads, head_dim, name=f"attention_{index}")
         states = residual(
             states,
             lambda inputs, attention=attention: attention([inputs, mask]),

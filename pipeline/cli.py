@@ -44,6 +44,10 @@ def cli() -> None:
 @click.option("--text-column", help="Column with the texts.")
 @click.option("--label-column", help="Column with the labels.")
 @click.option("--multi-label", is_flag=True, help="Labels are separated by |.")
+@click.option(
+    "--teacher", "teachers", type=RUN, multiple=True, help="Run that teaches beside labels."
+)
+@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the run.")
 @format_option
@@ -64,8 +68,10 @@ def train(data: str, run: Path, **options: Any) -> None:
     from tfpipe.quiet import import_tensorflow
 
     import_tensorflow()
+    from tfpipe.teacher import Teaching
     from tfpipe.train import DataOptions, train
 
+    teaching = Teaching(options["teachers"], options["unlabelled"])
     existing = "resume" if options["resume"] else "overwrite" if options["overwrite"] else "refuse"
     columns = {key: options[key] for key in ("test", "text_column", "label_column", "multi_label")}
     with ProgressDisplay() as progress:
@@ -73,7 +79,7 @@ def train(data: str, run: Path, **options: Any) -> None:
             data,
             run,
             recipe=recipe,
-            options=DataOptions(**columns),
+            options=DataOptions(**columns, teaching=teaching),
             existing=existing,
             progress=progress,
         )

@@ -15,11 +15,20 @@ from tfpipe.cli_paths import FILE, RUN
 @click.argument("run", type=RUN)
 @click.option("--as", "name", required=True, help="Name of the variant.")
 @click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
+@click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
 @click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
+@click.option(
+    "--teacher", "teachers", type=RUN, multiple=True, help="Run that teaches beside labels."
+)
+@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
 @click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
-@click.option("--learning-rate", default=0.0, help="The highest; else 0.3 of the run's own.")
+@click.option(
+    "--learning-rate",
+    default=0.0,
+    help="The highest; else 0.3 of the run's own, all of it to shrink.",
+)
 @click.option("--data", type=FILE, help="The run's table, if it has moved.")
 @click.option("--test", type=FILE, help="The run's test file, if it has moved.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing variant.")
@@ -38,8 +47,10 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
     import_tensorflow()
     from tfpipe.compress.options import CompressOptions
     from tfpipe.compress.variant import compress
+    from tfpipe.teacher import Teaching
 
-    chosen = CompressOptions(**options)
+    teaching = Teaching(options.pop("teachers"), options.pop("unlabelled"))
+    chosen = CompressOptions(**options, teaching=teaching)
     with ProgressDisplay() as progress:
         result = compress(run, name, chosen, overwrite=overwrite, progress=progress)
     print_result(result, output_format, format_compression)

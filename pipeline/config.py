@@ -44,6 +44,8 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "train.gradient_clip_norm": (0, 1e6),
     "train.early_stopping_patience": (0, 10_000),
     "train.class_weights": frozenset({"none", "balanced"}),
+    "train.teacher_temperature": (1, 20),
+    "train.teacher_weight": (0, 1),
     "train.mixed_precision": frozenset({"auto", "on", "off"}),
     "train.seed": (0, 2**31 - 1),
 }

@@ -64,6 +64,14 @@ class EncodedSplit:
             token_ids[line, : len(text)] = text
         return token_ids
 
+    def count_tokens(self, vocabulary_size: int) -> NDArray[np.int64]:
+        """Returns how often each id occurs in the texts, `(vocabulary_size,)`."""
+        counts = np.zeros(vocabulary_size, np.int64)
+        for start in range(0, len(self._ids), WRITE_TOKENS):
+            ids = self._ids[start : start + WRITE_TOKENS]
+            counts += np.bincount(ids, minlength=vocabulary_size)
+        return counts
+
     def epoch_order(self, seed: int, batch_size: int) -> list[NDArray[np.int64]]:
         """Returns the rows of each batch of one epoch: shuffled, then texts of like length put
         together within `BUCKET_BATCHES` batches, so that little of a batch is padding."""

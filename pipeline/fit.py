@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
 from tfpipe.corpus import EncodedSplit
+from tfpipe.distillation import Lessons
 from tfpipe.fit_progress import Progress
+from tfpipe.inference import compute_logits, make_infer
 from tfpipe.metrics import deciding_score, near_best, predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
 from tfpipe.optimization import (
@@ -32,7 +34,6 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.tensorboard import EpochLog
 
 CHECKPOINT_SECONDS = 60  # a killed training loses at most this, and the step it was in
-EVALUATION_BATCH = 256
 
 
 class Trainer:
@@ -46,6 +47,7 @@ class Trainer:
         validation: The rows that choose the best epoch.
         num_classes: Outputs of the model.
         run: Where checkpoint and history go.
+        lessons: What teachers say about the training rows.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Trainer:
         validation: EncodedSplit,
         num_classes: int,
         run: RunFolder,
+        lessons: Lessons | None = None,
     ) -> None:
         self.settings, self.train, self.validation = settings, train, validation
-        self.num_classes, self.run = num_classes, run
+        self.num_classes, self.run, self.lessons = num_classes, run, lessons
         self.multi_label = train.targets.ndim == 2
         mixed = wants_mixed_precision(settings["mixed_precision"])
         keras.utils.set_random_seed(settings["seed"])
@@ -80,22 +83,22 @@ class Trainer:
         self.state = TrainingState()
         self.log = EpochLog(run.tensorboard) if settings["tensorboard"] else None
         self.update = tf.function(self._update, input_signature=self._signature(), autograph=False)
-        self.infer = tf.function(
-            lambda token_ids: self.averaged(token_ids, training=False),
-            input_signature=[tf.TensorSpec((None, None), tf.int32)],
-            autograph=False,
-        )
+        self.infer = make_infer(self.averaged)
 
-    def _signature(self) -> list[tf.TensorSpec]:
+    def _signature(self) -> list[Any]:
         targets = tf.TensorSpec((None, self.num_classes) if self.multi_label else (None,), tf.int32)
-        return [tf.TensorSpec((None, None), tf.int32), targets, tf.TensorSpec((), tf.float32)]
+        lesson = self.lessons.signature() if self.lessons else ()
+        rate = tf.TensorSpec((), tf.float32)
+        return [tf.TensorSpec((None, None), tf.int32), targets, lesson, rate]
 
-    def _update(self, token_ids: Any, targets: Any, rate: Any) -> tuple[Any, Any]:
+    def _update(self, token_ids: Any, targets: Any, lesson: Any, rate: Any) -> tuple[Any, Any]:
         """One step of the optimizer and of the running mean; returns (summed loss, right ones)."""
         self.optimizer.learning_rate = rate
         with tf.GradientTape() as tape:
             logits = self.model(token_ids, training=True)
             losses = self._losses(targets, logits)
+            if self.lessons:
+                losses = self.lessons.mix(losses, logits, lesson, multi_label=self.multi_label)
             loss = tf.reduce_mean(losses)
             scaled = getattr(self.optimizer, "get_scaled_loss", tf.identity)(loss)
         variables = self.model.trainable_variables
@@ -152,7 +155,8 @@ class Trainer:
             rate = tf.constant(self._rate(self.steps * state.epoch + state.step), tf.float32)
             rng = np.random.default_rng([settings["seed"], state.epoch, state.step])
             token_ids = tf.constant(self.train.batch(rows, rng))
-            loss, right = self.update(token_ids, targets, rate)
+            lesson = self.lessons.batch(rows) if self.lessons else ()
+            loss, right = self.update(token_ids, targets, lesson, rate)
             state.loss_sum += float(loss)
             state.correct += float(right)
             state.step += 1
@@ -197,8 +201,7 @@ class Trainer:
         return learning_rate(self.settings, done=done, total=self.total)
 
     def evaluate(self, split: EncodedSplit) -> tuple[float, dict[str, float]]:
-        """Returns the mean loss, as the training computes it, and the metrics of the averaged
-        model. (Without the smoothing, a model would be called worse for learning it.)"""
+        """Returns the mean loss, as of the labels in training, and the averaged model's metrics."""
         logits = self.logits(split)
         targets = tf.constant(split.targets, tf.int32)
         losses = self._losses(targets, tf.constant(logits))
@@ -208,10 +211,7 @@ class Trainer:
 
     def logits(self, split: EncodedSplit) -> NDArray[np.float32]:
         """Returns the averaged model's logits of every text, float32 `(n, num_classes)`."""
-        logits = np.zeros((len(split.lengths), self.num_classes), np.float32)
-        for rows in split.in_order(EVALUATION_BATCH):
-            logits[rows] = self.infer(tf.constant(split.batch(rows))).numpy()
-        return logits
+        return compute_logits(self.infer, split, self.num_classes)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns softmax, or sigmoid for multi-label, of logits `(n, num_classes)`."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from device_runner.artifact import Artifact
 from device_runner.encode import Tokenizer
+from device_runner.manifest import VOCABULARY_FILE
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS
-from tfpipe.variant import check_variant, read_labels
+from tfpipe.variant import check_variant, read_labels, read_recipe, vocabulary_path
 
 
 def find_run(artifact: Path, run: str | Path | None) -> RunFolder:
@@ -52,7 +53,7 @@ def check_files(artifact: Artifact, folder: RunFolder, tokenizer: Tokenizer) -> 
     content, manifest = folder.read(), artifact.manifest
     expected = {
         "model": content["model"],
-        "recipe": content["recipe"],
+        "recipe": read_recipe(folder, manifest.variant),
         "sequence_length": content["recipe"]["data"]["sequence_length"],
         "tokenizer": tokenizer.spec.to_json(),
     }
@@ -63,7 +64,7 @@ def check_files(artifact: Artifact, folder: RunFolder, tokenizer: Tokenizer) -> 
     ]
     if artifact.labels != read_labels(folder):
         failures.append("labels.txt is not the run's list of labels in the run's order")
-    vocabulary = Path(artifact.path) / folder.vocabulary.name
-    if vocabulary.read_bytes() != folder.vocabulary.read_bytes():
+    vocabulary = Path(artifact.path) / VOCABULARY_FILE
+    if vocabulary.read_bytes() != vocabulary_path(folder, manifest.variant).read_bytes():
         failures.append("vocabulary.txt is not the run's list of tokens in the run's order")
     return failures

@@ -16,13 +16,16 @@ from tfpipe.config import Recipe
 from tfpipe.data import PACKAGED, Dataset, Split, sample_indices
 from tfpipe.plan import Plan
 from tfpipe.run_folder import MAX_CALIBRATION_EXAMPLES, MAX_TEST_EXAMPLES, RunFolder
+from tfpipe.teacher import Teaching
 
 
-def load_plan(folder: RunFolder, recipe: Recipe, dataset: Dataset) -> Plan | None:
+def load_plan(
+    folder: RunFolder, recipe: Recipe, dataset: Dataset, teaching: Teaching
+) -> Plan | None:
     """Returns the plan of a training that began in the folder; None where there is none.
 
     Raises:
-        ValueError: It began with another recipe or other data.
+        ValueError: It began with another recipe, other data or other teachers.
     """
     if not folder.plan_json.is_file():
         return None
@@ -35,9 +38,10 @@ def load_plan(folder: RunFolder, recipe: Recipe, dataset: Dataset) -> Plan | Non
         raise ValueError(
             f"{folder.plan_json} is damaged ({error}). Begin again with --overwrite."
         ) from error
-    for key, value in plan_identity(recipe, dataset).items():
-        if began.get(key) != value:
-            before, after = difference(began.get(key), value)
+    now = plan_identity(recipe, dataset, teaching)
+    for key in {**now, **began}:
+        if began.get(key) != now.get(key):
+            before, after = difference(began.get(key), now.get(key))
             raise ValueError(
                 f"run={str(folder.path)!r} began with {key}={before!r}, now it is {after!r}. "
                 "Resume with the same, or begin again with --overwrite."
@@ -54,7 +58,7 @@ def difference(before: Any, after: Any) -> tuple[Any, Any]:
     return {k: pair[0] for k, pair in pairs.items()}, {k: pair[1] for k, pair in pairs.items()}
 
 
-def plan_identity(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+def plan_identity(recipe: Recipe, dataset: Dataset, teaching: Teaching) -> dict[str, Any]:
     """Returns what must be the same for a training to be resumed."""
     return {
         "model": recipe.model_name,
@@ -62,10 +66,13 @@ def plan_identity(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         "data_sha256": dataset.fingerprint_sha256,
         "columns": [dataset.text_column, dataset.label_column],
         "multi_label": dataset.multi_label,
+        **teaching.identity(),
     }
 
 
-def save_plan(folder: RunFolder, plan: Plan, asked: Recipe, dataset: Dataset) -> None:
+def save_plan(
+    folder: RunFolder, plan: Plan, asked: Recipe, dataset: Dataset, teaching: Teaching
+) -> None:
     """Writes what the run keeps of its data and choices; plan.json last, as it marks the rest."""
     write_file_atomic(folder.vocabulary, format_vocabulary(plan.vocabulary).encode())
     write_file_atomic(folder.labels, "".join(f"{label}\n" for label in dataset.labels).encode())
@@ -81,7 +88,7 @@ def save_plan(folder: RunFolder, plan: Plan, asked: Recipe, dataset: Dataset) ->
     write_json_atomic(
         folder.plan_json,
         {
-            "asked": plan_identity(asked, dataset),
+            "asked": plan_identity(asked, dataset, teaching),
             "source": source_of(dataset),
             "recipe": plan.recipe.sections(),
             "choices": plan.choices,

@@ -22,6 +22,7 @@ from tfpipe.plan_file import load_plan, save_plan
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_record import data_paths, describe_run
 from tfpipe.subword_dropout import MAX_TEXTS, SubwordDropout
+from tfpipe.teacher import Teaching, open_lessons
 from tfpipe.tensorboard import check_tensorboard
 from tfpipe.variant import BASE, save_weights
 from tfpipe.verb import make_callable
@@ -36,12 +37,14 @@ class DataOptions:
         text_column: Column with the texts; None finds it by its name.
         label_column: Column with the labels; None finds it by its name.
         multi_label: Whether a text may have several labels, separated by `|`.
+        teaching: Finished runs that teach beside the labels.
     """
 
     test: Path | None = None
     text_column: str | None = None
     label_column: str | None = None
     multi_label: bool = False
+    teaching: Teaching = Teaching()
 
 
 def train(
@@ -82,30 +85,41 @@ def train(
         multi_label=options.multi_label,
         seed=recipe.train["seed"],
     )
+    teaching = options.teaching
+    teaching.check(dataset.labels, multi_label=dataset.multi_label, student=folder.path)
     with os_errors_named(folder.path):
         folder.begin(overwrite=existing == "overwrite")
-        plan = load_plan(folder, recipe, dataset)
+        plan = load_plan(folder, recipe, dataset, teaching)
         if folder.run_json.is_file():
             return folder.read()
         if plan is None:
             progress("choosing what the recipe leaves open")
             plan = make_plan(dataset, recipe)
-            save_plan(folder, plan, recipe, dataset)
+            save_plan(folder, plan, recipe, dataset, teaching)
         for choice in plan.choices:
             progress(f"{choice['key']} = {choice['value']}: {choice['reason']}")
         progress("encoding the texts")
-        trainer = make_trainer(folder, plan, dataset)
+        trainer = make_trainer(folder, plan, dataset, teaching, progress)
         if trainer.restore():
             progress(f"going on after epoch {trainer.state.epoch}, step {trainer.state.step}")
         trainer.fit(progress)
         save_weights(folder.weights(BASE), trainer.averaged)
         progress("measuring the baselines on the same split")
-        sections, cache = plan.recipe.sections(), folder.token_cache
-        test = encode_splits(dataset, plan.tokenizer(), sections, cache, names=["test"])["test"]
-        content = describe_run(plan, dataset, trainer, test)
-        content["data"].update(data_paths(dataset, folder.path))
+        content = measure_run(folder, plan, dataset, trainer)
+        content["teaching"] = teaching.describe(folder.path)
         shutil.rmtree(folder.token_cache)
         write_json_atomic(folder.run_json, content)
+    return content
+
+
+def measure_run(
+    folder: RunFolder, plan: Plan, dataset: Dataset, trainer: Trainer
+) -> dict[str, Any]:
+    """Encodes the test split and returns what run.json says of the model and its data."""
+    sections, cache = plan.recipe.sections(), folder.token_cache
+    test = encode_splits(dataset, plan.tokenizer(), sections, cache, names=["test"])["test"]
+    content = describe_run(plan, dataset, trainer, test)
+    content["data"].update(data_paths(dataset, folder.path))
     return content
 
 
@@ -125,9 +139,18 @@ def os_errors_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
-    """Encodes train and validation and builds the model."""
+def make_trainer(
+    folder: RunFolder,
+    plan: Plan,
+    dataset: Dataset,
+    teaching: Teaching,
+    progress: Callable[[str], None],
+) -> Trainer:
+    """Asks the teachers, encodes train and validation, and builds the model."""
     recipe = plan.recipe
+    dataset, lessons = open_lessons(
+        teaching, dataset, recipe.train, cache=folder.token_cache, progress=progress
+    )
     names = ("train", "validation")
     splits = encode_splits(
         dataset, plan.tokenizer(), recipe.sections(), folder.token_cache, names=names
@@ -145,6 +168,7 @@ def make_trainer(folder: RunFolder, plan: Plan, dataset: Dataset) -> Trainer:
         **splits,
         num_classes=len(dataset.labels),
         run=folder,
+        lessons=lessons,
     )
 
 

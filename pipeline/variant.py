@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tfpipe.tokenizer_rules import spec_of
 BASE = "base"  # the trained model itself; other variants are made of it
 # The arrays that a quantization-aware variant has beside its weights.
 RANGES, PER_TENSOR = "ranges", "per_tensor"
+# What a compressed variant has beside its weights, in its folder.
+RECORD_FILE, VOCABULARY_FILE = "compress.json", "vocabulary.txt"
 
 
 def save_weights(path: Path, model: Any) -> None:
@@ -30,25 +34,18 @@ def save_weights(path: Path, model: Any) -> None:
 
 
 def load_model(folder: RunFolder, variant: str) -> Any:
-    """Builds the run's model and gives it the variant's weights; of a quantization-aware variant
-    its quantization-aware form, a `QuantizedModel`.
+    """Builds the variant's model and gives it its weights; of a quantization-aware variant its
+    quantization-aware form, a `QuantizedModel`.
 
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
     """
-    from tfpipe.models import MODELS
     from tfpipe.models.quantized import QuantizedModel
 
     path = check_variant(folder, variant)
     content = folder.read()
-    recipe = content["recipe"]
-    model: Any = MODELS[content["model"]](
-        len(read_vocabulary(folder.vocabulary)),
-        recipe["data"]["sequence_length"],
-        len(read_labels(folder)),
-        **recipe["model"],
-        seed=recipe["train"]["seed"],
-    )
+    num_tokens = len(read_vocabulary(vocabulary_path(folder, variant)))
+    model = build_model(folder, read_recipe(folder, variant), num_tokens)
     try:
         arrays = read_arrays(path)
         ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
@@ -61,6 +58,56 @@ def load_model(folder: RunFolder, variant: str) -> Any:
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."
         ) from error
+
+
+def build_model(folder: RunFolder, recipe: Mapping[str, Any], vocabulary_size: int) -> Any:
+    """Returns a model of the run's kind, in the dimensions of a recipe, untrained."""
+    from tfpipe.models import MODELS
+
+    return MODELS[folder.read()["model"]](
+        vocabulary_size,
+        recipe["data"]["sequence_length"],
+        len(read_labels(folder)),
+        **recipe["model"],
+        seed=recipe["train"]["seed"],
+    )
+
+
+def read_recipe(folder: RunFolder, variant: str) -> dict[str, Any]:
+    """Returns the recipe's sections as the variant has them: the run's, or with the dimensions of
+    a smaller model.
+
+    Raises:
+        ValueError: The variant's record is damaged.
+    """
+    recipe: dict[str, Any] = folder.read()["recipe"]
+    path = folder.weights(variant).parent / RECORD_FILE
+    if not path.is_file():
+        return recipe
+    try:
+        recipe = json.loads(path.read_text("utf-8")).get("recipe", recipe)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged ({error}), so how the variant was made is unknown. "
+            "Compress it again with --overwrite."
+        ) from error
+    return recipe
+
+
+def vocabulary_path(folder: RunFolder, variant: str) -> Path:
+    """Returns the variant's own vocabulary, or else the run's."""
+    own = folder.weights(variant).parent / VOCABULARY_FILE
+    return own if own.is_file() else folder.vocabulary
+
+
+def count_parameters(folder: RunFolder, variant: str) -> int:
+    """Returns how many numbers the variant's model has.
+
+    Raises:
+        ValueError: No such variant, or its file is damaged.
+    """
+    arrays = read_arrays(check_variant(folder, variant))
+    return sum(value.size for name, value in arrays.items() if name not in (RANGES, PER_TENSOR))
 
 
 def is_quantized(folder: RunFolder, variant: str) -> bool:
@@ -86,7 +133,7 @@ def read_labels(folder: RunFolder) -> list[str]:
     return folder.labels.read_text("utf-8").split("\n")[:-1]
 
 
-def load_tokenizer(folder: RunFolder) -> Tokenizer:
-    """Returns the tokenizer that the run was trained with."""
+def load_tokenizer(folder: RunFolder, variant: str) -> Tokenizer:
+    """Returns the tokenizer that the variant was trained with."""
     spec = spec_of(folder.read()["recipe"]["tokenizer"])
-    return Tokenizer(spec, read_vocabulary(folder.vocabulary))
+    return Tokenizer(spec, read_vocabulary(vocabulary_path(folder, variant)))

@@ -137,7 +137,7 @@ def judge(
 ) -> dict[str, Any]:
     """Returns verify.json's content: metrics of both, how far apart they are, and what failed."""
     names, multi_label = read_labels(folder), artifact.manifest.multi_label
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, artifact.manifest.variant)
     token_ids = tokenizer.encode_batch(texts, folder.read()["recipe"]["data"]["sequence_length"])
     scores = keras_scores(folder, artifact.manifest.variant, token_ids)
     failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs, scores)

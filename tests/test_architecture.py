@@ -26,8 +26,8 @@ STAGES = {
     "data": "data",
     "tokenizer": "subword_dropout tokenizer tokenizer_proxy tokenizer_rules vocabulary",
     "models": "models",
-    "train": "baseline checkpoint corpus fit fit_progress linear optimization plan plan_file "
-    "progress run_record tensorboard tfidf train variant",
+    "train": "baseline checkpoint corpus distillation fit fit_progress inference linear "
+    "optimization plan plan_file progress run_record teacher tensorboard tfidf train variant",
     "compress": "compress",
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds",

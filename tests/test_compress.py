@@ -132,7 +132,7 @@ def test_record_tells_how_the_variant_was_made(
 @pytest.mark.slow
 def test_killed_compression_goes_on_to_the_same_weights(run: Path, tmp_path: Path) -> None:
     other = copy_run(run, tmp_path / "other")
-    options = CompressOptions(prune=0.5, qat=True, epochs=2)
+    options = CompressOptions(shrink=0.5, prune=0.5, qat=True, epochs=2)
     said: list[str] = []
 
     def interrupt(item: Progress | str) -> None:
@@ -172,8 +172,9 @@ def lose_data(run: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
-    "no method": (lambda _: None, "x", CompressOptions(), "No method was given.* Give --prune, "),
+    "no method": (lambda _: None, "x", CompressOptions(), "No method was given.* Give --shrink"),
     "no epoch": (lambda _: None, "x", CompressOptions(qat=True, epochs=0), "epochs=0 must be at"),
+    "all gone": (lambda _: None, "x", CompressOptions(shrink=1.0), r"shrink=1 lies outside \[0, 1"),
     "all pruned": (lambda _: None, "x", CompressOptions(prune=1.0), r"prune=1 lies outside \[0, 1"),
     "less than none": (lambda _: None, "x", CompressOptions(prune=-0.1), "prune=-0.1 lies outside"),
     "one cluster": (lambda _: None, "x", CompressOptions(cluster=1), "cluster=1 lies outside 2 to"),

@@ -184,7 +184,7 @@ def test_no_step_of_an_int8_recurrence_has_an_empty_range(
 
 def test_calibration_sees_real_tokens_at_every_step(trained_runs: dict[str, Path]) -> None:
     folder = RunFolder(trained_runs["lstm"])
-    ids = calibration_ids(folder, load_tokenizer(folder), 12)
+    ids = calibration_ids(folder, load_tokenizer(folder, "base"), 12)
     assert ids.dtype == np.int32 and ids.shape[1] == 12
     whole = (ids != 0).all(1)
     assert whole.sum() == CALIBRATION_INPUTS // 2

@@ -793,6 +793,13 @@ def test_commands_say_how_a_table_was_read(tmp_path: Path) -> None:
     ]
 
 
+def test_commands_say_who_taught(tmp_path: Path) -> None:
+    run = tmp_path / "student"
+    write_run_json(run, ["a", "b"], teaching={"teachers": ["one", "../two"], "unlabelled": "m.txt"})
+    (command,) = write_report(run)["run"]["commands"]
+    assert command.endswith("--teacher one --teacher ../two --unlabelled m.txt")
+
+
 def test_training_and_verification_that_differ_are_noted(tmp_path: Path) -> None:
     write_run_json(tmp_path, ["a", "b"])
     write_artifact(tmp_path, "one", "float32")

@@ -65,7 +65,7 @@ class FineTuner(Trainer):
         learning_rate: float,
         work: RunFolder,
     ) -> None:
-        recipe: Mapping[str, Any] = source.content["recipe"]["train"]
+        recipe: Mapping[str, Any] = source.recipe["train"]
         work.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(
             build,
@@ -81,6 +81,7 @@ class FineTuner(Trainer):
             validation=source.splits["validation"],
             num_classes=len(source.dataset.labels),
             run=work,
+            lessons=source.lessons,
         )
         self.methods = list(methods)
 

@@ -10,7 +10,12 @@ import tf_keras as keras
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.source import Source
 from tfpipe.compress.stages import Stages, measure
-from tfpipe.compress.tensors import compare_sizes, describe_values, describe_weights
+from tfpipe.compress.tensors import (
+    compare_sizes,
+    describe_values,
+    describe_weights,
+    float_part,
+)
 from tfpipe.run_folder import RunFolder
 from tfpipe.versions import now, read_versions
 
@@ -23,7 +28,7 @@ def describe_variant(
     """Returns compress.json's content; the test split is read here for the first time.
 
     Args:
-        source: The run's data.
+        source: The run's data as `before` reads them.
         options: What was asked for.
         before: The model that the methods began with.
         result: What they made of it.
@@ -34,15 +39,18 @@ def describe_variant(
         "from": options.source,
         "methods": options.methods(),
         "options": options.identity(),
+        "teaching": options.teaching.describe(source.folder.path),
         "versions": read_versions(),
+        "recipe": result.source.recipe,
+        "parameters": int(float_part(result.model).count_params()),
         "training": result.trained,
         "sizes": compare_sizes(before, result.model),
         "tensors": describe_weights(result.model),
-        "values": describe_values(result.model, source.splits["validation"]),
+        "values": describe_values(result.model, result.source.splits["validation"]),
         "metrics": {
-            "validation": measure(result.model, source, "validation"),
+            "validation": measure(result.model, result.source, "validation"),
             "test": {
-                **measure(result.model, source, "test"),
+                **measure(result.model, result.source, "test"),
                 "num_examples": len(source.splits["test"].lengths),
             },
             "from_test": measure(before, source, "test"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from device_runner.encode import Tokenizer
 from tfpipe.compress.options import CompressOptions
 from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset, open_dataset
+from tfpipe.distillation import Lessons
 from tfpipe.run_folder import RunFolder
+from tfpipe.teacher import open_lessons
 from tfpipe.train import encode_splits
-from tfpipe.variant import load_tokenizer
+from tfpipe.variant import load_tokenizer, read_recipe
 
 
 @dataclass(frozen=True)
@@ -22,32 +26,47 @@ class Source:
     Attributes:
         folder: The run.
         content: Its run.json.
-        dataset: The table it was trained on.
+        dataset: The table it was trained on, with the unlabelled texts if there are any.
         splits: "train", "validation" and "test", encoded; the last is read at the end alone.
+        recipe: The recipe's sections, with the dimensions of the variant.
+        tokenizer: What the splits are encoded with.
+        lessons: What teachers say about the training rows.
     """
 
     folder: RunFolder
     content: dict[str, Any]
     dataset: Dataset
     splits: dict[str, EncodedSplit]
+    recipe: dict[str, Any]
+    tokenizer: Tokenizer
+    lessons: Lessons | None
 
 
-def open_source(folder: RunFolder, options: CompressOptions, work: Path) -> Source:
-    """Reads the run's table again and encodes it into `work`.
+def open_source(
+    folder: RunFolder, options: CompressOptions, work: Path, progress: Callable[[str], None]
+) -> Source:
+    """Reads the run's table again, asks the teachers, and encodes the texts into `work`.
 
     Raises:
-        ValueError: The table cannot be found, or is not the one the run was trained on.
+        ValueError: The table cannot be found, or is not the one the run was trained on; a teacher
+            has other labels, or the unlabelled texts cannot be read.
     """
     content = folder.read()
     dataset = open_table_again(folder, content, options)
-    splits = encode_splits(
-        dataset,
-        load_tokenizer(folder),
-        content["recipe"],
-        work,
-        names=("train", "validation", "test"),
+    recipe = read_recipe(folder, options.source)
+    dataset, lessons = open_lessons(
+        options.teaching, dataset, recipe["train"], cache=work, progress=progress
     )
-    return Source(folder, content, dataset, splits)
+    source = Source(
+        folder, content, dataset, {}, recipe, load_tokenizer(folder, options.source), lessons
+    )
+    return replace(source, splits=encode_source(source, work))
+
+
+def encode_source(source: Source, work: Path) -> dict[str, EncodedSplit]:
+    """Returns the splits, encoded into `work` with the tokenizer of the source."""
+    names = ("train", "validation", "test")
+    return encode_splits(source.dataset, source.tokenizer, source.recipe, work, names=names)
 
 
 def open_table_again(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -18,9 +17,10 @@ from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
+from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
-from tfpipe.fit import EVALUATION_BATCH
 from tfpipe.fit_progress import Progress
+from tfpipe.inference import compute_logits, make_infer
 from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.run_folder import RunFolder
@@ -32,10 +32,12 @@ class Stages:
 
     Attributes:
         model: The model after the last one.
+        source: The run's data as that model reads them.
         trained: One entry a method: its name, epochs, best epoch, seconds and validation figures.
     """
 
     model: keras.Model
+    source: Source
     trained: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -60,13 +62,17 @@ def run_stages(
         work: Folder for the checkpoints.
         progress: As for `tfpipe.train`.
     """
-    result = Stages(model)
+    result = Stages(model, source)
     methods = [*before, *options.methods()]
     for index in range(len(before), len(methods)):
         name = methods[index]
         progress(f"{name}: {options.epochs} epochs")
         folder = RunFolder(work / f"{index}-{name}")
-        tuner = make_tuner(source, result.model, options, methods[: index + 1], folder)
+        model, source = result.model, result.source
+        facts: dict[str, Any] = {}
+        if name == "shrink":
+            model, source, facts = shrink(model, source, options.shrink, folder.path)
+        tuner = make_tuner(source, model, options, methods[: index + 1], folder)
         started = time.monotonic()
         tuner.fit(progress)
         entry = {
@@ -78,8 +84,9 @@ def run_stages(
                 sum(entry["seconds"] for entry in tuner.state.history) / options.epochs, 2
             ),
             "validation": tuner.evaluate(tuner.validation)[1],
+            **facts,
         }
-        result = Stages(tuner.averaged, [*result.trained, entry])
+        result = Stages(tuner.averaged, source, [*result.trained, entry])
     return result
 
 
@@ -107,12 +114,14 @@ def make_tuner(
         # Sixteen values stay sixteen where one scale rounds all of them.
         build = functools.partial(quantized_copy_of, model, ranges, "cluster" in before)
         methods.append(LearnRanges(epochs=options.epochs, seed=source.content["seed"]))
+    # What is left of a shrunken model has further to go than weights that are only rounded.
+    rate = source.recipe["train"]["learning_rate"] if name == "shrink" else 0.0
     return FineTuner(
         build,
         source,
         methods,
         epochs=options.epochs,
-        learning_rate=options.learning_rate,
+        learning_rate=options.learning_rate or rate,
         work=folder,
     )
 
@@ -133,14 +142,7 @@ def measure(model: keras.Model, source: Source, split: str) -> dict[str, float]:
     """Returns the metrics of a model on one split, see `score_predictions`."""
     encoded = source.splits[split]
     num_classes = len(source.dataset.labels)
-    infer = tf.function(
-        lambda token_ids: model(token_ids, training=False),
-        input_signature=[tf.TensorSpec((None, None), tf.int32)],
-        autograph=False,
-    )
-    logits = np.zeros((len(encoded.lengths), num_classes), np.float32)
-    for rows in encoded.in_order(EVALUATION_BATCH):
-        logits[rows] = infer(tf.constant(encoded.batch(rows))).numpy()
+    logits = compute_logits(make_infer(model), encoded, num_classes)
     multi_label = encoded.targets.ndim == 2
     scores = (tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)).numpy()
     predictions = predict_labels(scores, multi_label=multi_label)

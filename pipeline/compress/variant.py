@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from device_runner.files import sha256_of_file, write_json_atomic
+from device_runner.encode import format_vocabulary
+from device_runner.files import sha256_of_file, write_file_atomic, write_json_atomic
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.record import describe_variant, read_record
 from tfpipe.compress.source import Source, open_source
@@ -16,7 +17,15 @@ from tfpipe.compress.stages import measure, run_stages
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import check_name, staging_folder
-from tfpipe.variant import BASE, check_variant, load_model, save_weights
+from tfpipe.variant import (
+    BASE,
+    RECORD_FILE,
+    VOCABULARY_FILE,
+    check_variant,
+    load_model,
+    read_labels,
+    save_weights,
+)
 
 WORK_FOLDER = "compress"  # in RUN/train: what a killed compression goes on from
 
@@ -48,7 +57,8 @@ def compress(
     """
     options.check()
     folder = RunFolder(Path(run))
-    folder.read()
+    content = folder.read()
+    options.teaching.check(read_labels(folder), multi_label=content["multi_label"])
     check_variant(folder, options.source)
     destination = folder.weights(check_name(name)).parent
     if name == BASE:
@@ -62,7 +72,7 @@ def compress(
     work = begin_work(folder, options)
     try:
         progress(f"reading the table of {folder.path}")
-        source = open_source(folder, options, work / "tokens")
+        source = open_source(folder, options, work / "tokens", progress)
         model = load_model(folder, options.source)
         with staging_folder(destination) as staging:
             folders = (work, staging)
@@ -133,11 +143,14 @@ def make_variant(
     methods = methods_of(source.folder, options.source)
     result = run_stages(source, model, options, methods, work=work, progress=progress)
     save_weights(staging / "weights.npz", result.model)
+    vocabulary = format_vocabulary(result.source.tokenizer.vocabulary).encode()
+    if vocabulary != source.folder.vocabulary.read_bytes():
+        write_file_atomic(staging / VOCABULARY_FILE, vocabulary)
     progress("measuring the variant on the test split")
     content = describe_variant(source, options, model, result)
     content["methods"] = methods + content["methods"]
     content["weights_sha256"] = sha256_of_file(staging / "weights.npz")
-    write_json_atomic(staging / "compress.json", content)
+    write_json_atomic(staging / RECORD_FILE, content)
     return content
 
 

@@ -28,7 +28,7 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
     source = data.text("source_path") or data.text("source") or "DATA"
     words = ["tfpipe", "train", source, "--run", again]
     words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
-    commands = [shlex.join([*words, *_data_options(run)])]
+    commands = [shlex.join([*words, *_data_options(run), *_teaching_options(run)])]
     for artifact in artifacts:
         words = ["tfpipe", "export", again, "--as", artifact["name"]]
         for key in ("target", "scheme", "lowering", "variant"):
@@ -53,3 +53,11 @@ def _data_options(run: Node) -> list[str]:
         for option, value in options.items():
             words += [option, value] if value else []
     return words + ["--multi-label"] * bool(run.flag("multi_label"))
+
+
+def _teaching_options(run: Node) -> list[str]:
+    """Returns the options that say who taught, if anybody did."""
+    teaching = run.child("teaching")
+    words = [word for path in teaching.texts("teachers") for word in ("--teacher", path)]
+    unlabelled = teaching.text("unlabelled")
+    return words + (["--unlabelled", unlabelled] if unlabelled else [])

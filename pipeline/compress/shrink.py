@@ -1,0 +1,222 @@
+"""A model and a share → a dense model without that share of each of its widths, and its tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from numpy.typing import NDArray
+
+from device_runner.encode import SPECIAL_TOKENS, Tokenizer
+from device_runner.files import write_json_atomic
+from tfpipe.compress.source import Source, encode_source
+from tfpipe.models.widths import FIXED, Width, Widths
+from tfpipe.optimization import cross_entropy
+from tfpipe.variant import build_model
+
+# Training texts that the importance of units is measured on.
+TAYLOR_BATCHES, TAYLOR_BATCH_SIZE = 128, 32
+# Widths of at least two steps stay multiples of one: what a vector register holds of float32.
+WIDTH_STEP = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What stays of a model.
+
+    Attributes:
+        units: Their numbers, ascending, see `Widths`.
+        tokens: Their ids, ascending.
+    """
+
+    units: list[int]
+    tokens: list[int]
+
+
+def shrink(
+    model: keras.Model, source: Source, share: float, work: Path
+) -> tuple[keras.Model, Source, dict[str, Any]]:
+    """Removes the least important units of each width, and the tokens that no training text has.
+
+    Args:
+        model: A trained float model of `tfpipe.models`.
+        source: The run's data.
+        share: Of each width that goes, in (0, 1).
+        work: Folder for what a killed call goes on from: the choice, and the texts encoded anew.
+
+    Returns:
+        The smaller model, the data as it reads them, and {"widths": {layer: {key, before, after}},
+        "vocabulary_size": {before, after}}.
+
+    Raises:
+        ValueError: A layer's units are not known, or nothing would go.
+    """
+    widths = Widths(model)
+    kept = choose(model, widths, source, share, work / "kept.json")
+    before = source.tokenizer.vocabulary_size
+    if len(kept.units) == sum(width.count for width in widths.found) and (
+        len(kept.tokens) == before
+    ):
+        sizes = {width.key: width.count for width in widths.found}
+        raise ValueError(
+            f"shrink={share:g} removes nothing of {sizes}, of which multiples of {WIDTH_STEP} "
+            "stay. Give more, for example 0.5."
+        )
+    tokens = [source.tokenizer.vocabulary[index] for index in kept.tokens]
+    units = np.zeros(widths.num_units + 1, bool)
+    units[[*kept.units, FIXED]] = True
+    recipe = smaller_recipe(source.recipe, widths.found, units, len(tokens))
+    smaller = build_model(source.folder, recipe, len(tokens))
+    copy_weights(model, smaller, units, kept.tokens)
+    source = dataclasses.replace(
+        source, recipe=recipe, tokenizer=Tokenizer(source.tokenizer.spec, tokens)
+    )
+    if len(tokens) < before:
+        source = dataclasses.replace(source, splits=encode_source(source, work / "tokens"))
+    counts = {
+        width.layer: {"key": width.key, "before": width.count, "after": kept_of(width, units)}
+        for width in widths.found
+    }
+    sizes = {"before": before, "after": len(tokens)}
+    return smaller, source, {"widths": counts, "vocabulary_size": sizes}
+
+
+def choose(model: keras.Model, widths: Widths, source: Source, share: float, file: Path) -> Kept:
+    """Returns what stays; the choice of an earlier, killed call if `file` holds one."""
+    if file.is_file():
+        return Kept(**json.loads(file.read_text("utf-8")))
+    importance = measure_importance(model, widths, source)
+    units: list[int] = []
+    for width in widths.found:
+        scores = importance[width.start : width.start + width.count]
+        best = np.argsort(-scores, kind="stable")[: kept_count(width.count, share)]
+        units += sorted((width.start + best).tolist())
+    kept = Kept(units, used_tokens(source))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(file, dataclasses.asdict(kept))
+    return kept
+
+
+def kept_count(count: int, share: float) -> int:
+    """Returns how many units of a width stay.
+
+    >>> [kept_count(64, 0.4), kept_count(4, 0.5), kept_count(3, 0.9)]
+    [40, 2, 1]
+    """
+    step = WIDTH_STEP if count >= 2 * WIDTH_STEP else 1
+    return min(count, max(step, step * round(count * (1 - share) / step)))
+
+
+def kept_of(width: Width, units: NDArray[np.bool_]) -> int:
+    """Returns how many of a width's units stay."""
+    return int(units[width.start : width.start + width.count].sum())
+
+
+def measure_importance(model: keras.Model, widths: Widths, source: Source) -> NDArray[np.float64]:
+    """Returns the first-order Taylor importance of each unit, `(num_units,)`: the mean over batches
+    of training texts of (sum over the unit's weights w of w * dL/dw) squared, by how much the loss
+    would change without the unit (Molchanov et al. 2019, "Importance Estimation for Neural Network
+    Pruning")."""
+    split, smoothing = source.splits["train"], source.recipe["train"]["label_smoothing"]
+    ones = tf.ones(len(source.dataset.labels))
+
+    def contributions(token_ids: Any, targets: Any) -> Any:
+        weights = [variable for variable, _ in widths.axes]
+        with tf.GradientTape() as tape:
+            logits = model(token_ids, training=False)
+            loss = tf.reduce_mean(cross_entropy(targets, logits, ones, smoothing=smoothing))
+        gradients = tape.gradient(loss, weights)
+        parts = [
+            sum_units(tf.convert_to_tensor(gradient) * weight, axes, widths.num_units)
+            for gradient, (weight, axes) in zip(gradients, widths.axes, strict=True)
+        ]
+        return tf.add_n(parts)
+
+    targets = tf.TensorSpec((None, *split.targets.shape[1:]), tf.int32)
+    step = tf.function(
+        contributions,
+        input_signature=[tf.TensorSpec((None, None), tf.int32), targets],
+        autograph=False,
+    )
+    batches = split.epoch_order(source.content["seed"], TAYLOR_BATCH_SIZE)[:TAYLOR_BATCHES]
+    total = np.zeros(widths.num_units)
+    for rows in batches:
+        found = step(tf.constant(split.batch(rows)), tf.constant(split.targets[rows], tf.int32))
+        total += found.numpy().astype(np.float64) ** 2
+    return total / len(batches)
+
+
+def sum_units(products: Any, axes: Sequence[NDArray[np.int64]], num_units: int) -> Any:
+    """Returns the sum of those entries of `products` that belong to each unit, `(num_units,)`; an
+    entry whose row and column are the same unit's counts once."""
+    total = tf.zeros(num_units)
+    for axis, labels in enumerate(axes):
+        others = [other for other in range(len(axes)) if other != axis]
+        sums = tf.reduce_sum(products, others)
+        # Entries labelled FIXED are dropped, as all negative ones are.
+        total += tf.math.unsorted_segment_sum(sums, labels, num_units)
+    if len(axes) == 2:
+        twice = (axes[0][:, None] == axes[1][None, :]) & (axes[0] != FIXED)[:, None]
+        if twice.any():
+            sums = tf.reduce_sum(tf.where(twice, products, 0.0), 1)
+            total -= tf.math.unsorted_segment_sum(sums, axes[0], num_units)
+    return total
+
+
+def used_tokens(source: Source) -> list[int]:
+    """Returns the ids of the special tokens, of those in training texts, and of single characters,
+    which every unknown word is cut into."""
+    tokenizer = source.tokenizer
+    counts = source.splits["train"].count_tokens(tokenizer.vocabulary_size)
+    special = len(SPECIAL_TOKENS[tokenizer.spec.kind])
+    return [
+        index
+        for index, token in enumerate(tokenizer.vocabulary)
+        if index < special or counts[index] or len(token.removeprefix("##")) == 1
+    ]
+
+
+def smaller_recipe(
+    recipe: dict[str, Any], found: Sequence[Width], units: NDArray[np.bool_], vocabulary_size: int
+) -> dict[str, Any]:
+    """Returns the recipe's sections with the dimensions of the smaller model."""
+    dimensions = {width.key: kept_of(width, units) for width in found}
+    settings = dict(recipe["model"])
+    if "num_heads" in dimensions:
+        # Heads keep their width, so that it is no longer the embedding's shared among them.
+        own = settings["embedding_dim"] // settings["num_heads"]
+        settings["head_dim"] = settings.get("head_dim") or own
+    tokenizer = {**recipe["tokenizer"], "vocabulary_size": vocabulary_size}
+    return {**recipe, "tokenizer": tokenizer, "model": {**settings, **dimensions}}
+
+
+def copy_weights(
+    model: keras.Model, smaller: keras.Model, units: NDArray[np.bool_], tokens: Sequence[int]
+) -> None:
+    """Gives the smaller model the weights of those units and tokens that stay.
+
+    Args:
+        model: The larger model.
+        smaller: The same layers, with fewer units; changed in place.
+        units: Whether each unit stays, `(num_units + 1,)`; the last one stands for `FIXED`.
+        tokens: Ids of the tokens that stay.
+    """
+    for (larger, axes), (weights, _) in zip(Widths(model).axes, Widths(smaller).axes, strict=True):
+        values = larger.numpy()
+        if is_table(larger):
+            # An embedding multiplies its table by the square root of its width.
+            values = values[list(tokens)] * math.sqrt(values.shape[1] / weights.shape[1])
+            axes = (np.full(len(tokens), FIXED), axes[1])
+        weights.assign(values[np.ix_(*(np.flatnonzero(units[axis]) for axis in axes))])
+
+
+def is_table(weights: tf.Variable) -> bool:
+    """Returns whether a weight is the embedding table, which has a row a token."""
+    return "embeddings" in weights.name

@@ -1,0 +1,212 @@
+"""Distillation: the loss against NumPy, the scores against the teachers, and who may not teach."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.variant import compress
+from tfpipe.data import open_dataset
+from tfpipe.distillation import Lessons
+from tfpipe.fit_progress import Progress
+from tfpipe.run_folder import RunFolder
+from tfpipe.teacher import Teaching, open_lessons
+from tfpipe.train import DataOptions, train
+from tfpipe.variant import load_model, load_tokenizer
+
+SETTINGS = {"teacher_temperature": 3.0, "teacher_weight": 0.6}
+LOGITS = np.float32([[1.0, -2.0, 0.5], [0.2, 0.1, -0.3]])
+SCORES = np.float32([[4.0, 0.0, -1.0], [-2.0, 2.0, 1.0]])
+LOSSES = np.float32([0.7, 9.0])
+
+
+def expected_losses(soft: np.ndarray) -> np.ndarray:
+    """The first text has a label, the second has none."""
+    return np.array([0.4 * 0.7 + 0.6 * 9 * soft[0], 9 * soft[1]])
+
+
+def test_loss_equals_numpy() -> None:
+    lessons = Lessons(SCORES, 1, SETTINGS)
+    lesson = lessons.batch(np.array([0, 1]))
+    wanted, found = (np.exp(values.astype(np.float64) / 3) for values in (SCORES, LOGITS))
+    wanted, found = (values / values.sum(1, keepdims=True) for values in (wanted, found))
+    soft = -(wanted * np.log(found)).sum(1)
+    actual = lessons.mix(LOSSES, LOGITS, lesson, multi_label=False)
+    np.testing.assert_allclose(actual, expected_losses(soft), rtol=1e-6)
+
+
+def test_loss_of_several_labels_equals_numpy() -> None:
+    lessons = Lessons(SCORES, 1, SETTINGS)
+    lesson = lessons.batch(np.array([0, 1]))
+    wanted, found = (
+        1 / (1 + np.exp(-values.astype(np.float64) / 3)) for values in (SCORES, LOGITS)
+    )
+    soft = -(wanted * np.log(found) + (1 - wanted) * np.log(1 - found)).mean(1)
+    actual = lessons.mix(LOSSES, LOGITS, lesson, multi_label=True)
+    np.testing.assert_allclose(actual, expected_losses(soft), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def teachers(trained_runs: dict[str, Path]) -> tuple[Path, ...]:
+    return trained_runs["lstm"], trained_runs["transformer"]
+
+
+@pytest.fixture
+def few(tmp_path: Path, make_colours: Callable[..., Path]) -> Path:
+    """Eighteen rows: too few to learn the words from."""
+    return make_colours(tmp_path / "few.csv", num_rows=18, seed=8)
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path, make_colours: Callable[..., Path]) -> Path:
+    lines = make_colours(tmp_path / "more.csv", seed=9).read_text().splitlines()[1:]
+    path = tmp_path / "more.txt"
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    return path
+
+
+def test_scores_are_the_mean_logits_of_the_teachers(
+    teachers: tuple[Path, ...], few: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset(str(few), seed=1)
+    held_out = next(dataset.splits["test"].texts())
+    more = tmp_path / "more.jsonl"
+    texts = ["apple of the sky", "", held_out, "big moss leaf"]
+    more.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    said: list[str] = []
+
+    def lessons_of() -> tuple[Any, Lessons]:
+        teaching = Teaching(teachers, more)
+        extended, lessons = open_lessons(
+            teaching, dataset, SETTINGS, cache=tmp_path / "cache", progress=said.append
+        )
+        assert lessons is not None
+        return extended, lessons
+
+    extended, lessons = lessons_of()
+    known = list(dataset.splits["train"].texts())
+    expected_texts = [*known, "apple of the sky", "big moss leaf"]
+    assert list(extended.splits["train"].texts()) == expected_texts
+    assert lessons.num_labelled == len(known)
+    logits = [
+        load_model(folder, "base")(
+            load_tokenizer(folder, "base").encode_batch(expected_texts, 12)
+        ).numpy()
+        for folder in map(RunFolder, teachers)
+    ]
+    np.testing.assert_allclose(lessons.scores, np.mean(logits, 0), rtol=1e-4, atol=1e-5)
+    targets = extended.splits["train"].targets
+    np.testing.assert_array_equal(targets[: len(known)], dataset.splits["train"].targets)
+    np.testing.assert_array_equal(targets[len(known) :], np.mean(logits, 0)[-2:].argmax(1))
+    assert len(said) == 2 and lessons_of()[1].scores.shape == lessons.scores.shape
+    assert len(said) == 2, "the second call found the scores"
+
+
+def test_taught_student_knows_words_that_its_labels_never_had(
+    teachers: tuple[Path, ...], few: Path, unlabelled: Path, tmp_path: Path, small_recipe: Any
+) -> None:
+    test = tmp_path / "test.csv"
+    lines = [f"{word} of the n,{label}" for label, words in (
+        ("red", "apple cherry rose"), ("green", "grass leaf moss"), ("blue", "sky sea ice")
+    ) for word in words.split()]  # fmt: skip
+    test.write_text("\n".join(["text,label", *lines * 12]) + "\n")
+    recipe = small_recipe("average", "train.teacher_weight=1", "train.learning_rate=0.05")
+    results = {}
+    for name, teaching in {"alone": Teaching(), "taught": Teaching(teachers, unlabelled)}.items():
+        options = DataOptions(test=test, teaching=teaching)
+        results[name] = train(few, tmp_path / name, recipe=recipe, options=options)
+    accuracy = {name: run["metrics"]["test"]["accuracy"] for name, run in results.items()}
+    assert accuracy["taught"] > accuracy["alone"] + 0.1, accuracy
+    taught = results["taught"]["teaching"]
+    assert len(taught["teachers_sha256"]) == 2 and taught["unlabelled"] == "more.txt"
+    assert results["alone"]["teaching"] is None
+    assert results["taught"]["data"]["splits"]["train"] < 18
+    assert not (tmp_path / "taught" / "train" / "tokens").exists()
+
+
+def test_variant_is_trained_on_with_teachers_alone(
+    teachers: tuple[Path, ...], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(teachers[1], tmp_path / "run"))
+    options = CompressOptions(teaching=Teaching(teachers[:1]), epochs=1)
+    made = compress(run, "taught", options)
+    assert made["methods"] == ["distill"] and made["metrics"]["test"]["accuracy"] > 0.5
+    assert len(made["options"]["teachers_sha256"]) == 1
+    assert made["teaching"]["teachers"] == made["teaching"]["teachers"][:1]
+    with pytest.raises(ValueError, match="distill is there already"):
+        compress(run, "more", CompressOptions(**{**vars(options), "source": "taught"}))
+
+
+def test_resumed_training_keeps_its_teachers(
+    teachers: tuple[Path, ...], few: Path, tmp_path: Path, small_recipe: Any
+) -> None:
+    def interrupt(item: Progress | str) -> None:
+        if isinstance(item, Progress):
+            raise KeyboardInterrupt
+
+    def run(*chosen: Path, progress: Any = lambda _: None) -> dict[str, Any]:
+        options = DataOptions(teaching=Teaching(chosen))
+        return train(
+            few,
+            tmp_path / "run",
+            recipe=small_recipe("average"),
+            options=options,
+            existing="resume",
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(teachers[0], progress=interrupt)
+    with pytest.raises(ValueError, match="began with teachers_sha256=.*Resume with the same"):
+        run(teachers[1])
+    with pytest.raises(ValueError, match="began with teachers_sha256=.* now it is None"):
+        run()
+    assert len(run(teachers[0])["teaching"]["teachers_sha256"]) == 1
+
+
+def test_bad_teaching_is_refused_before_anything_is_written(
+    teachers: tuple[Path, ...], few: Path, tmp_path: Path, small_recipe: Any
+) -> None:
+    other = Path(shutil.copytree(teachers[0], tmp_path / "other"))
+    (other / "labels.txt").write_text("blue\ngreen\npurple\n")
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text("\n".join(open_dataset(str(few), seed=1).splits["test"].texts()) + "\n \n")
+    refused = {
+        r"teacher=.*other' has labels=\['blue', 'green', 'purple'\].* the student \['bl": (
+            Teaching((other,))
+        ),
+        "unlabelled=.* without a teacher: nothing says what": Teaching((), held_out),
+        "is no finished run": Teaching((tmp_path,)),
+        "teacher=.* is the run to be made": Teaching((tmp_path / "run",)),
+    }
+    for message, teaching in refused.items():
+        with pytest.raises(ValueError, match=message):
+            train(
+                few,
+                tmp_path / "run",
+                recipe=small_recipe("average"),
+                options=DataOptions(teaching=teaching),
+            )
+        assert not (tmp_path / "run").exists()
+    dataset = open_dataset(str(few), seed=1)
+    with pytest.raises(ValueError, match="holds no text beside those of the validation and test"):
+        open_lessons(
+            Teaching(teachers[:1], held_out),
+            dataset,
+            SETTINGS,
+            cache=tmp_path / "cache",
+            progress=lambda _: None,
+        )
+    run = Path(shutil.copytree(teachers[0], tmp_path / "student"))
+    with pytest.raises(ValueError, match="its scores mean other classes"):
+        compress(run, "taught", CompressOptions(teaching=Teaching((other,))))
+    with pytest.raises(ValueError, match="is no finished run"):
+        compress(run, "taught", CompressOptions(teaching=Teaching((tmp_path / "none",))))
+    assert not (run / "variants" / "taught").exists()
