@@ -64,7 +64,8 @@ def write_model(
     if facts_file.is_file():
         facts = json.loads(facts_file.read_text("utf-8"))
     else:
-        facts = check(path, target="cpu", runtime=job["runtime"])
+        rules = "web" if options.target == "web" else "cpu"
+        facts = check(path, target=rules, runtime=job["runtime"])
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
         **check_model(facts, content["parameters"]),

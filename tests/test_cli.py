@@ -38,7 +38,7 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_commands_are_those_of_the_contract() -> None:
     verbs = "bench check compare compress deploy devices export predict recipe report runner"
-    assert COMMANDS == f"{verbs} train verify".split()
+    assert COMMANDS == f"{verbs} serve train verify".split()
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
