@@ -168,7 +168,7 @@ def test_run_that_exists_is_refused(trained_runs: dict[str, Path]) -> None:
         (["export", "RUN"], "cpu-float32' exists. Give --overwrite"),
         (
             ["export", "RUN", "--target", "tpu"],
-            "target='tpu' is unknown. Use one of ['cpu', 'edgetpu', 'gpu', 'onnx']",
+            "target='tpu' is unknown. Use one of ['cpu', 'edgetpu', 'gpu', 'onnx', 'web']",
         ),
         (["export", "RUN", "--scheme", "int4"], "scheme='int4' does not run on target 'cpu'"),
         (["export", "RUN", "--lowering", "rolled"], "lowering='rolled' does not run"),

@@ -24,6 +24,7 @@ RESULTS = "results"
 MAX_RESULT_BYTES = 256 << 20
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 _TIMEOUT_S = 60
+_POLL_S = 0.05  # how long ending it takes
 
 
 class PageServer:
@@ -68,7 +69,9 @@ class PageServer:
         name = _reachable_name(host)
         shown = f"[{name}]" if ":" in name else name
         self.address = f"http://{shown}:{bound}/" + (f"{self.token}/" if token else "")
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=[_POLL_S], daemon=True
+        )
 
     def __enter__(self) -> PageServer:
         self._thread.start()

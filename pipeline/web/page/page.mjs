@@ -7,7 +7,7 @@ import {clockNs} from './latency.mjs';
 import {bench, run, send} from './work.mjs';
 
 const SHOWN_LABELS = 6;
-const SHOWN_IDS = 128;
+const SHOWN_TOKENS = 256;
 const element = (id) => document.getElementById(id);
 
 function make(tag, text, className = '') {
@@ -25,6 +25,7 @@ function showError(error) {
 
 function formatNs(value) {
   if (value === null || value === undefined) return '–';
+  if (value >= 1e9) return `${(value / 1e9).toFixed(2)} s`;
   return value >= 1e6 ? `${(value / 1e6).toFixed(2)} ms` : `${(value / 1e3).toFixed(1)} µs`;
 }
 
@@ -169,7 +170,7 @@ class Workbench {
 
   async predictOnce(text) {
     if (text === '') {
-      for (const id of ['predictions', 'timing', 'token-ids']) element(id).replaceChildren();
+      for (const id of ['predictions', 'timing', 'tokens']) element(id).replaceChildren();
       return;
     }
     const {artifact} = this;
@@ -191,9 +192,15 @@ class Workbench {
     element('timing').textContent =
       `tokens ${formatNs(encoded - start)}, model ${formatNs(computed - encoded)}`;
     const used = Array.from(tokenIds.slice(0, 1 + tokenIds.findLastIndex(Boolean)));
-    const rest = used.length - SHOWN_IDS;
-    element('token-ids').textContent =
-      used.slice(0, SHOWN_IDS).join(' ') + (rest > 0 ? ` … ${rest} more` : '');
+    element('token-count').textContent =
+      `Tokens: ${used.length} of at most ${artifact.manifest.sequence_length}`;
+    element('tokens').replaceChildren(
+      ...used.slice(0, SHOWN_TOKENS).map((id) => {
+        const item = make('li', artifact.tokenizer.vocabulary[id]);
+        item.append(make('span', id));
+        return item;
+      }),
+    );
   }
 
   async measure() {
