@@ -77,11 +77,10 @@ def describe_results(
     engine = check_result(given["engine"], ENGINE, "engine")
     browser = check_result(given["browser"], BROWSER, "browser")
     timer = check_result(given["timer"], TIMER, "timer")
-    count = len(artifacts)
-    if (len(given["measurements"]), len(given["init_ns"])) != (count, count):
+    if not len(given["measurements"]) == len(given["init_ns"]) == len(artifacts):
         raise ValueError(
-            f"the page sent {len(given['measurements'])} measurements of {count} artifacts. Load "
-            "the page again."
+            f"the page sent {len(given['measurements'])} measurements of {len(artifacts)} "
+            "artifacts. Load the page again."
         )
     known = known or foreign_machine(browser)
     shared = {
