@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow bench lint environment test-environment clean
+.PHONY: demo test test-slow bench web lint environment test-environment clean
 
 demo: environment
 	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh $(RUNS)/demo
@@ -18,6 +18,10 @@ test-slow: test-environment
 
 bench: environment
 	$(BIN)/python benchmarks/accuracy.py --runs $(RUNS)/benchmarks --markdown docs/accuracy.md
+
+# What the page of `tfpipe serve` runs models with: one version of one package, by its lock file.
+web:
+	npm ci --ignore-scripts --no-audit --no-fund --prefix pipeline/web/npm
 
 # Types are checked in the built package: mypy does not know that pipeline/ is called tfpipe.
 lint: test-environment

@@ -22,7 +22,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Args:
         arguments: Those of the command line; None takes the process's own.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         value, code = options.command(options)
         _write_json(sys.stdout, value)
@@ -161,11 +161,10 @@ def _memory(options: argparse.Namespace) -> Tuple[Any, int]:
     return measure_memory(options.artifact, options.num_threads), 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m device_runner",
-        description="Runs and measures tfpipe's text models on this device.",
-    )
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    text = "Runs and measures tfpipe's text models on this device."
+    parser = argparse.ArgumentParser(prog="python -m device_runner", description=text)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 

@@ -54,7 +54,7 @@ def benchmark(
     runnables = [_open_checked(path, num_threads) for path in paths]
     fed = [
         _feed(runnable, chosen, token_ids)
-        for runnable, chosen in zip(runnables, _choose_texts(texts, runnables))
+        for runnable, chosen in zip(runnables, choose_texts(texts, runnables))
     ]
     contestants = [contestant for contestant, _ in fed]
     before = validity.read_state()
@@ -135,8 +135,17 @@ def _open_checked(path: str, num_threads: int) -> Runnable:
     return runnable
 
 
-def _choose_texts(files: Sequence[str], runnables: Sequence[Runnable]) -> List[List[str]]:
-    """Returns for each model at most `MAX_INPUTS` texts, shuffled as every Python repeats it."""
+def choose_texts(files: Sequence[str], runnables: Sequence[Runnable]) -> List[List[str]]:
+    """Returns for each model at most `MAX_INPUTS` texts, shuffled as every Python repeats it.
+
+    Args:
+        files: Files of texts: none, one for all, or one for each model, "" where it has none.
+        runnables: The models.
+
+    Raises:
+        ValueError: Another number of files, one without texts, or nothing but bare .tflite files.
+        OSError: A file cannot be read.
+    """
     if len(files) > 1 and len(files) != len(runnables):
         raise ValueError(
             f"{len(files)} files of texts for {len(runnables)} models, expected one for all or one "

@@ -26,6 +26,8 @@ from tfpipe.variant import load_model
 # A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
 # tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
 WITHOUT_PER_CHANNEL_DENSE = "tflite-runtime"
+# Targets whose files LiteRT's GPU accelerator takes: natively, and in a browser through WebGPU.
+GPU_TARGETS = ("gpu", "web")
 
 
 def main(job_path: Path) -> None:
@@ -40,7 +42,7 @@ def main(job_path: Path) -> None:
     job = json.loads(job_path.read_text("utf-8"))
     with save_refusal(job_path):
         # The trace remembers the variables that it read: the model has to outlive it.
-        model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
+        model, function = build_function(job, GPU_LAYERS if job["target"] in GPU_TARGETS else None)
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
     module = tf.Module()
@@ -57,7 +59,7 @@ def main(job_path: Path) -> None:
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     data = converter.convert()
-    if job["target"] == "gpu" and job["scheme"] == "float16":
+    if job["target"] in GPU_TARGETS and job["scheme"] == "float16":
         data = widen_tables(data)
     Path(job["output"]).write_bytes(data)
 

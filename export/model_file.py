@@ -62,7 +62,7 @@ def write_model(
             job, work, lowerings, token_ids=token_ids, device=device
         )
     mediapipe = write_for_mediapipe(path, tokenizer, read_labels(folder), options.target)
-    facts = read_facts(path, job["runtime"])
+    facts = read_facts(path, job)
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
         **check_model(facts, count_parameters(folder, options.variant)),
@@ -75,13 +75,14 @@ def write_model(
     return checked
 
 
-def read_facts(path: Path, runtime: str | None) -> dict[str, Any]:
+def read_facts(path: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Returns what the converter wrote down about its file, else what `check` finds in it."""
     facts_file = path.with_name(FACTS_FILE)
     if facts_file.is_file():
         facts: dict[str, Any] = json.loads(facts_file.read_text("utf-8"))
         return facts
-    return check(path, target="cpu", runtime=runtime)
+    rules = "web" if job["target"] == "web" else "cpu"
+    return check(path, target=rules, runtime=job["runtime"])
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -53,6 +53,13 @@ TARGETS = {
         lowerings=("unrolled",),
         converter="tfpipe.export.convert_edgetpu",
     ),
+    # One file for WebAssembly and WebGPU: the GPU's form, in types that the CPU takes as well. No
+    # fused recurrence, whose state is a variable that LiteRT's CompiledModel refuses.
+    "web": Target(
+        runtime="ai-edge-litert",
+        schemes=("float16", "float32", "dynamic_int8", "int8"),
+        lowerings=("unrolled", "loop"),
+    ),
     "onnx": Target(
         runtime="onnxruntime",
         schemes=("float32", "int8"),

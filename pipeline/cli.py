@@ -15,6 +15,7 @@ from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
 from tfpipe.cli_output import Commands, format_export, format_option, print_result
 from tfpipe.cli_paths import ARTIFACT, FILE, RUN
+from tfpipe.cli_serve import serve
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
 
@@ -90,7 +91,7 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 @cli.command()
 @click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu or onnx.")
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
 @click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
 @click.option(
     "--lowering",
@@ -213,6 +214,7 @@ cli.add_command(bench)
 cli.add_command(deploy)
 cli.add_command(list_devices)
 cli.add_command(runner)
+cli.add_command(serve)
 
 
 def main() -> None:

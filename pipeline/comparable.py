@@ -24,6 +24,7 @@ FIELDS: dict[str, Callable[[Result], Any]] = {
     "device_kind": lambda result: result.get("device_kind"),
     "cpu_model": _of_device("cpu_model"),
     "governors": _governors,
+    "browser": lambda result: (result.get("browser") or {}).get("user_agent"),
     "runtime": lambda result: result.get("runtime"),
     "runtime_version": lambda result: result.get("runtime_version"),
     "delegate": lambda result: result.get("delegate"),

@@ -30,13 +30,14 @@ STAGES = {
     "optimization plan plan_file progress run_record teacher tensorboard tfidf train variant",
     "compress": "compress",
     # What the following stages read and run a file with; it knows nothing of how one is made.
-    "file": "check devices run_model thresholds",
+    "file": "check devices run_model thresholds web",
     "export": "export",
     "verify": "comparison gpu_verification origin predict verified verify",
     "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
-    "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory shards",
+    "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory serve shards",
     "report": "report",
-    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths",
+    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths "
+    "cli_serve",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}

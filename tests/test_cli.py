@@ -38,7 +38,7 @@ def start(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_commands_are_those_of_the_contract() -> None:
     verbs = "bench check compare compress deploy devices export predict recipe report runner"
-    assert COMMANDS == f"{verbs} train verify".split()
+    assert COMMANDS == f"{verbs} serve train verify".split()
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -168,7 +168,7 @@ def test_run_that_exists_is_refused(trained_runs: dict[str, Path]) -> None:
         (["export", "RUN"], "cpu-float32' exists. Give --overwrite"),
         (
             ["export", "RUN", "--target", "tpu"],
-            "target='tpu' is unknown. Use one of ['cpu', 'edgetpu', 'gpu', 'onnx']",
+            "target='tpu' is unknown. Use one of ['cpu', 'edgetpu', 'gpu', 'onnx', 'web']",
         ),
         (["export", "RUN", "--scheme", "int4"], "scheme='int4' does not run on target 'cpu'"),
         (["export", "RUN", "--lowering", "rolled"], "lowering='rolled' does not run"),

@@ -12,6 +12,7 @@ from tfpipe.devices.address import (
     configured_names,
     parse_address,
 )
+from tfpipe.devices.browser import BrowserDevice
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.remote import RemoteDevice
 from tfpipe.devices.runner import RunnerDiedError as RunnerDiedError
@@ -26,7 +27,8 @@ class Device(Protocol):
 
     Attributes:
         name: As the user gave it, such as "local".
-        kind: "native", "emulated" or "software-gpu"; numbers of different kinds never compare.
+        kind: "native", "emulated", "browser" or "software-gpu"; numbers of different kinds never
+            compare.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Device(Protocol):
 # What stands in a device's name before the first ":" → what makes the device from its address.
 DEVICES: dict[str, Callable[[Address], Device]] = {
     "local": lambda address: LocalDevice(address.name, address.runtime),
+    "browser": BrowserDevice,
     "adb": lambda address: RemoteDevice(address, adb_command(address), explain_adb, ADB_FOLDER),
     "ssh": lambda address: RemoteDevice(address, ssh_command(address), explain_ssh, _SSH_FOLDER),
 }

@@ -11,7 +11,7 @@ from device_runner.percentiles import PERCENTS, smallest_sample_count
 from tfpipe.report.read import Node, read_json
 from tfpipe.report.read_parts import read_parts
 
-DEVICE_KINDS = ("native", "emulated", "software-gpu")
+DEVICE_KINDS = ("native", "browser", "emulated", "software-gpu")
 # Profiles under which the same call takes another time: a hot device, one that sleeps in between.
 LOADS = ("sustained", "paced")
 VALIDITIES = ("valid", "degraded", "invalid")

@@ -10,6 +10,7 @@ from tfpipe.report.verdict import Artifact, Result
 
 _KIND_TEXTS = {
     "native": "Native: measured on the device itself.",
+    "browser": "Browser: WebAssembly or WebGPU in a page.",
     "emulated": "Emulated: says nothing about the speed of the real hardware.",
     "software-gpu": "Software GPU: a CPU stands in for the GPU; says nothing about a real one.",
 }

@@ -1,0 +1,1 @@
+"""Artifacts → a page that runs them in a browser, its server, and records of what it measured."""

@@ -1,0 +1,198 @@
+"""What a page measured → records as `device_runner.benchmark` makes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+from device_runner import machine, validity
+from device_runner.artifact import Artifact
+from device_runner.profiles import Profile
+from device_runner.record import describe_measurement, doubts, identity, input_notes, samples
+from device_runner.runnable import Runnable
+from device_runner.turn import Measurement
+from tfpipe.web.package import RUNTIME, pinned_version
+from tfpipe.web.payload import BENCH, BROWSER, ENGINE, TIMER, check_result, read_measurement
+
+# Above, a sample says more of the clock's steps than of the call.
+MAX_STEP_SHARE = 0.05
+# Edge also calls itself Chrome, and Chrome Safari: the first that fits is meant.
+_NAMES = {
+    r"Edg\w*/(\d+)": "Edge",
+    r"Firefox/(\d+)": "Firefox",
+    r"Chrome/(\d+)": "Chrome",
+    r"Version/(\d+).*Safari": "Safari",
+}
+_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "CrOS", "Linux")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is known of the machine that the browser runs on.
+
+    Attributes:
+        fingerprint: As `machine.read_fingerprint` gives it.
+        before: Its state before the measurement.
+        after: Its state after the measurement.
+        num_cores: Cores that the browser may use.
+    """
+
+    fingerprint: dict[str, Any]
+    before: validity.MachineState
+    after: validity.MachineState
+    num_cores: int
+
+
+def unloaded(artifact: Artifact) -> Runnable:
+    """Returns an artifact as what runs it, before a browser has told what that is."""
+    manifest = artifact.manifest
+    size = int(manifest.files[manifest.model_file]["bytes"])
+    model = SimpleNamespace(sequence_length=manifest.sequence_length)
+    return Runnable(artifact.path, artifact, cast(Any, model), manifest.model_sha256, size)
+
+
+def describe_results(
+    payload: Any,
+    artifacts: Sequence[Artifact],
+    sources: Sequence[tuple[str, int]],
+    profile: Profile,
+    known: Machine | None = None,
+) -> list[dict[str, Any]]:
+    """Returns a record for each artifact that the page measured, in order.
+
+    Args:
+        payload: What the page sent.
+        artifacts: What it measured.
+        sources: For each where its inputs came from, "texts" or "goldens", and how many.
+        profile: What it measured with.
+        known: The machine it runs on; None for one that only the page has seen.
+
+    Raises:
+        ValueError: The page sent something else.
+    """
+    given = check_result(payload, BENCH, "result")
+    engine = check_result(given["engine"], ENGINE, "engine")
+    browser = check_result(given["browser"], BROWSER, "browser")
+    timer = check_result(given["timer"], TIMER, "timer")
+    if not len(given["measurements"]) == len(given["init_ns"]) == len(artifacts):
+        raise ValueError(
+            f"the page sent {len(given['measurements'])} measurements of {len(artifacts)} "
+            "artifacts. Load the page again."
+        )
+    known = known or foreign_machine(browser)
+    shared = {
+        "profile": profile.name,
+        **timer_record(timer),
+        "load_average_before": known.before.load_average,
+        "load_average_after": known.after.load_average,
+        "fingerprint": known.fingerprint,
+        "browser": browser,
+    }
+    rows = zip(artifacts, sources, given["init_ns"], given["measurements"], strict=True)
+    records = []
+    for artifact, source, init_ns, found in rows:
+        runnable = loaded(artifact, engine, init_ns)
+        measurement = read_measurement(found)
+        numbers = describe_measurement(measurement, profile)
+        notes = [
+            *input_notes(runnable, source[0]),
+            *doubts(numbers, timer["timer_overhead_ns"]),
+            *browser_doubts(numbers, timer["timer_resolution_ns"], given["was_hidden"]),
+        ]
+        record = {
+            **identity(runnable),
+            "input_source": source[0],
+            "num_inputs": source[1],
+            **shared,
+            **numbers,
+            **judge(measurement, known, engine["num_threads"], notes),
+            **samples(measurement),
+        }
+        records.append(record)
+    return records
+
+
+def judge(
+    measurement: Measurement, known: Machine, num_threads: int, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Returns `validity` and `validity_reasons` of one measurement."""
+    verdict, reasons = validity.judge(
+        measurement,
+        known.before,
+        known.after,
+        num_threads=num_threads,
+        num_cores=known.num_cores,
+        notes=notes,
+    )
+    return {"validity": verdict, "validity_reasons": reasons}
+
+
+def loaded(artifact: Artifact, engine: dict[str, Any], init_ns: int) -> Runnable:
+    """Returns an artifact as what a browser has run; `engine` is checked."""
+    runnable = unloaded(artifact)
+    vars(runnable.model).update(
+        runtime=RUNTIME,
+        runtime_version=pinned_version(),
+        delegate=engine["accelerator"],
+        adapter=engine["adapter"],
+        is_software=engine["is_software_gpu"],
+        num_threads=engine["num_threads"],
+        init_ns=init_ns,
+    )
+    return runnable
+
+
+def timer_record(timer: dict[str, int]) -> dict[str, Any]:
+    """Returns the clock of a browser, as `device_runner.latency.read_timer` describes one."""
+    return {
+        "timer_overhead_ns": timer["timer_overhead_ns"],
+        "timer": {
+            "clock": "performance.now",
+            "monotonic": True,  # High Resolution Time, section 6
+            "resolution_ns": float(timer["timer_resolution_ns"]),
+        },
+    }
+
+
+def browser_doubts(numbers: dict[str, Any], step_ns: int, was_hidden: bool) -> list[str]:
+    """Returns why a result is at best degraded, of what only browsers do."""
+    found = []
+    median = numbers["p50_ns"]
+    if median is not None and step_ns > MAX_STEP_SHARE * median:
+        share = f"{step_ns / median:.0%} of" if median else "more than"
+        found.append(
+            f"the browser's clock goes in steps of {step_ns / 1e3:g} us, {share} the median call"
+        )
+    if was_hidden:
+        found.append("the page was hidden: browsers slow such pages down")
+    return found
+
+
+def foreign_machine(browser: dict[str, Any]) -> Machine:
+    """Returns a machine of which only the page tells: nothing but its cores and its browser."""
+    unknown: dict[str, Any] = dict.fromkeys(machine.read_fingerprint())
+    fingerprint = {**unknown, "num_cores": browser["num_cores"], "os": browser["user_agent"]}
+    state = validity.MachineState(None, None, None)
+    return Machine(fingerprint, state, state, browser["num_cores"] or 1)
+
+
+def source_of(artifact: Artifact, texts: Sequence[str]) -> tuple[str, int]:
+    """Returns where the page's inputs come from, and how many they are."""
+    if texts:
+        return "texts", len(texts)
+    return "goldens", len(artifact.golden["examples"])
+
+
+def browser_name(user_agent: str) -> str:
+    """Returns browser and system in short, for a device's name.
+
+    >>> browser_name("Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/142.0.0.0")
+    'Chrome 142, Android'
+    """
+    found = ((re.search(pattern, user_agent), name) for pattern, name in _NAMES.items())
+    browser = next((f"{name} {match[1]}" for match, name in found if match), "unknown browser")
+    system = next((name for name in _SYSTEMS if name in user_agent), "unknown system")
+    return f"{browser}, {system}"
