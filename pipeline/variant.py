@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
 BASE = "base"  # the trained model itself; other variants are made of it
+# What run.json calls a model of the user's own, without and with a recurrence.
+IMPORTED_MODELS = ("imported", "imported_rnn")
 # The arrays that a quantization-aware variant has beside its weights.
 RANGES, PER_TENSOR = "ranges", "per_tensor"
 
@@ -36,19 +39,11 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
     """
-    from tfpipe.models import MODELS
     from tfpipe.models.quantized import QuantizedModel
 
     path = check_variant(folder, variant)
     content = folder.read()
-    recipe = content["recipe"]
-    model: Any = MODELS[content["model"]](
-        len(read_vocabulary(folder.vocabulary)),
-        recipe["data"]["sequence_length"],
-        len(read_labels(folder)),
-        **recipe["model"],
-        seed=recipe["train"]["seed"],
-    )
+    model = build_model(folder, content)
     try:
         arrays = read_arrays(path)
         ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
@@ -61,6 +56,36 @@ def load_model(folder: RunFolder, variant: str) -> Any:
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."
         ) from error
+
+
+def build_model(folder: RunFolder, content: dict[str, Any]) -> Any:
+    """Builds the model of a run without its weights, from the recipe, or from the description that
+    was made of an imported one.
+
+    Raises:
+        ValueError: The description is missing or damaged.
+    """
+    if content["model"] in IMPORTED_MODELS:
+        from tfpipe.models.imported import build_imported
+
+        try:
+            return build_imported(json.loads(folder.description.read_text("utf-8")))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder.description} does not describe this run's model ({error}). Import the "
+                "model again with --overwrite."
+            ) from error
+    from tfpipe.models import MODELS
+
+    recipe = content["recipe"]
+    model: Any = MODELS[content["model"]](
+        len(read_vocabulary(folder.vocabulary)),
+        recipe["data"]["sequence_length"],
+        len(read_labels(folder)),
+        **recipe["model"],
+        seed=recipe["train"]["seed"],
+    )
+    return model
 
 
 def is_quantized(folder: RunFolder, variant: str) -> bool:

@@ -12,7 +12,7 @@ from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset, open_dataset
 from tfpipe.run_folder import RunFolder
 from tfpipe.train import encode_splits
-from tfpipe.variant import load_tokenizer
+from tfpipe.variant import IMPORTED_MODELS, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,15 @@ def open_source(folder: RunFolder, options: CompressOptions, work: Path) -> Sour
     """Reads the run's table again and encodes it into `work`.
 
     Raises:
-        ValueError: The table cannot be found, or is not the one the run was trained on.
+        ValueError: The table cannot be found, or is not the one the run was trained on; or the
+            model was imported.
     """
     content = folder.read()
+    if content["model"] in IMPORTED_MODELS:
+        raise ValueError(
+            f"run={str(folder.path)!r} holds an imported model, which is not trained on here. "
+            "Compress it where it was trained, or export it with --scheme int8."
+        )
     dataset = open_table_again(folder, content, options)
     splits = encode_splits(
         dataset,
