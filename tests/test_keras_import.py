@@ -125,22 +125,44 @@ def nested(k: Any) -> Any:
     return k.Model(token_ids, layers.Activation("softmax")(layers.Dense(3)(pooled)))
 
 
+def branches(k: Any) -> Any:
+    """A mask that a nested model makes, joined masks, and a layer that is used twice."""
+    layers = k.layers
+    encoder = k.Sequential([layers.Embedding(20, 6, mask_zero=True), layers.Dropout(0.1)])
+    token_ids = k.Input((LENGTH,))
+    states = encoder(token_ids)
+    first = layers.LSTM(4, return_sequences=True)(states)
+    second = layers.LSTM(4, return_sequences=True)(states)
+    mean = layers.GlobalAveragePooling1D()(layers.Concatenate()([first, second]))
+    twice = layers.Dense(4, activation="tanh")
+    last = layers.LSTM(4)(twice(twice(layers.Add()([first, second]))))
+    probabilities = layers.Dense(3, activation="softmax")(layers.Concatenate()([mean, last]))
+    return k.Model(token_ids, layers.Dropout(0.2)(probabilities))
+
+
 MODELS: dict[str, Build] = {
     build.__name__: build
-    for build in (masked_lstm, bidirectional, convolution, held_states, nested)
+    for build in (masked_lstm, bidirectional, convolution, held_states, nested, branches)
 }
 FORMATS = {"keras": ".keras", "h5": ".h5", "savedmodel": ""}
 CELLS = [
     ("masked_lstm", 3, "keras"),
     ("masked_lstm", 2, "savedmodel"),
     ("bidirectional", 3, "keras"),
-    ("bidirectional", 2, "h5"),
     ("convolution", 2, "h5"),
     ("convolution", 3, "h5"),
-    ("held_states", 3, "keras"),
     ("held_states", 2, "keras"),
     ("nested", 3, "keras"),
-    ("nested", 2, "savedmodel"),
+    ("branches", 3, "keras"),
+    *(
+        pytest.param(*cell, marks=pytest.mark.slow)
+        for cell in (
+            ("bidirectional", 2, "h5"),
+            ("branches", 2, "h5"),
+            ("held_states", 3, "keras"),
+            ("nested", 2, "savedmodel"),
+        )
+    ),
 ]
 
 
@@ -205,7 +227,7 @@ def test_imported_model_computes_what_the_users_does(
     token_ids = some_ids()
     expected = probabilities(original, token_ids)
     assert np.ptp(expected, axis=0).max() > 0.05, "the weights should tell the texts apart"
-    for lowering in ("unrolled", "loop") if version == 3 else ("unrolled",):
+    for lowering in ("unrolled", "loop") if name == "held_states" else ("unrolled",):
         function = inference_form(
             model, sequence_length=LENGTH, lowering=lowering, multi_label=False
         )
@@ -372,6 +394,10 @@ REFUSALS: dict[str, tuple[Build, str]] = {
     "one class": (
         lambda k: sequential(k, k.layers.LSTM(4), k.layers.Dense(1, activation="softmax")),
         r"ends the model with a softmax over 1 classes, one label a text\. Leave --multi-label",
+    ),
+    "unbuilt": (
+        lambda k: k.Sequential([k.layers.Embedding(20, 6), k.layers.LSTM(4), k.layers.Dense(3)]),
+        r"the weights do not fit the layers: .* not yet been built.*\. Save the whole model again",
     ),
     "float input": (
         lambda k: k.Sequential([k.Input((LENGTH, 4)), k.layers.LSTM(4), k.layers.Dense(3)]),
@@ -715,6 +741,7 @@ def test_imported_run_goes_the_whole_road(imported: Path) -> None:
     assert content["metrics"]["test"]["accuracy"] == pytest.approx(result["keras"])
     report = tfpipe.report(imported)
     text = (imported / "report.md").read_text()
+    assert "On the texts for verification (n=30) the Keras model has accuracy" in text
     assert "model.keras of Keras 3" in text and "imported; verified on texts of texts.csv" in text
     (command, *_) = report["run"]["commands"]
     assert command.startswith("tfpipe export run-again --as cpu-float32 --keras model.keras --data")

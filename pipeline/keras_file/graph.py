@@ -83,12 +83,14 @@ class Walk:
     Attributes:
         known: A nested model's tensor → the tensor outside that it stands for.
         masks: Keys of the tensors that are masks.
+        masked: Keys of the tensors that a mask goes with.
         token_ids: Key of the model's input.
     """
 
     def __init__(self, model: Any) -> None:
         self.known: dict[int, int] = {}
         self.masks: set[int] = set()
+        self.masked: set[int] = set()
         self.token_ids = id(model_input(model))
 
     def key(self, tensor: Any) -> int:
@@ -135,6 +137,9 @@ class Walk:
         self.stand_for(model.inputs, inputs)
         yield from self.calls(model)
         self.stand_for(outputs, model.outputs)
+        # Where the inner model makes the mask, Keras 3 knows of it at run time alone.
+        if any(is_masked(tensor) for tensor in model.outputs):
+            self.masked.update(self.key(tensor) for tensor in outputs)
 
     def stand_for(self, tensors: Any, others: Any) -> None:
         """Makes tensors mean others."""
@@ -151,11 +156,17 @@ class Walk:
                 f"of {len(inputs)} inputs, expected one output. Leave return_state out, give "
                 "Bidirectional a merge_mode, and save the model again."
             )
+        masked = len(inputs) < len(every) or any(
+            is_masked(tensor) or self.key(tensor) in self.masked for tensor in inputs
+        )
+        # States hand a mask on, one vector a text does not.
+        if masked and layer.supports_masking and len(outputs[0].shape) == 3:
+            self.masked.add(self.key(outputs[0]))
         return Call(
             layer=layer,
             inputs=tuple(self.key(tensor) for tensor in inputs),
             output=self.key(outputs[0]),
-            masked=len(inputs) < len(every) or any(is_masked(tensor) for tensor in inputs),
+            masked=masked,
             shape=tuple(outputs[0].shape),
             arguments=tuple(name for name in arguments if name != "mask"),
         )

@@ -38,7 +38,18 @@ ACTIVATIONS = {
 TRAINING_KEYS = ("_initializer", "_regularizer", "_constraint")
 KEPT_KEYS = ("class_name", "config", "name", "inbound_nodes")
 TENSOR_KEYS = ("shape", "dtype", "keras_history")
-INPUT_DTYPES = ("int8", "int16", "int32", "int64", "string", "uint8", "uint16", "uint32", "uint64")
+INPUT_DTYPES = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "string",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+)
 DTYPES = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
 
 
@@ -158,7 +169,7 @@ def vet_activation(label: str, value: Any) -> str:
 
 
 def vet_dtype(label: str, value: Any) -> str:
-    """Returns an input's own type; for everything else float32, in which the weights are read."""
+    """Returns an input's or a mask's own type; else float32, in which the weights are read."""
     if isinstance(value, dict):
         value = (value.get("config") or {}).get("name")
     if value in DTYPES or value is None:

@@ -68,6 +68,11 @@ def baseline_sentence(report: dict[str, Any]) -> str:
     told = [
         "unknown" if score is None else format_percent(score) for score in (keras, tfidf, majority)
     ]
+    if run["model"] in IMPORTED_MODELS:
+        return (
+            f"On the texts for verification (n={format_count(count)}) the Keras model has {name} "
+            f"{told[0]}, always answering the most frequent label {told[2]}."
+        )
     gain = ""
     if keras is not None and tfidf is not None:
         gain = f" ({format_points(keras - tfidf)} for the model)"
