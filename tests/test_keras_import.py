@@ -22,6 +22,7 @@ from device_runner.encode import Tokenizer
 from tfpipe.cli import cli
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
+from tfpipe.devices.software_gpu import gpu_environment
 from tfpipe.export.artifact import ExportOptions
 from tfpipe.export.cells import CELLS as RECURRENT_CELLS
 from tfpipe.export.lowering import LOWERED, inference_form
@@ -38,6 +39,9 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import tokenizer_spec
 from tfpipe.variant import load_model
 
+NEEDS_GPU = pytest.mark.skipif(
+    not gpu_environment(), reason="no SwiftShader: Chromium is not installed, or a driver is"
+)
 pytestmark = [
     # Keras 3 says so of every layer that lets a mask go, and that is what is tested.
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
@@ -805,12 +809,29 @@ def test_options_of_a_keras_file_come_together(tmp_path: Path) -> None:
     assert "--keras needs --vocabulary, --labels, --data as well." in missing
 
 
+@pytest.fixture(scope="module")
+def held_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the model with the most kinds of layers."""
+    folder = tmp_path_factory.mktemp("held")
+    model = save(randomized(held_states(keras_3)), folder)
+    import_keras(model, folder / "run", write_belongings(folder))
+    return folder / "run"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cpu", "edgetpu", "gpu", "onnx"])
-def test_imported_model_goes_to_every_target(target: str, tmp_path: Path) -> None:
-    model = randomized(held_states(keras_3))
-    options = write_belongings(tmp_path)
-    import_keras(save(model, tmp_path), tmp_path / "run", options)
-    scheme = "float16" if target == "gpu" else "int8"
-    made = tfpipe.export(tmp_path / "run", ExportOptions(target=target, scheme=scheme))
-    assert tfpipe.verify(made["artifact"])["passed"]
+@pytest.mark.parametrize(
+    ("target", "scheme"),
+    [
+        ("cpu", "int8"),
+        ("cpu", "dynamic_int8"),
+        ("edgetpu", "int8"),
+        ("onnx", "float32"),
+        pytest.param("gpu", "float16", marks=NEEDS_GPU),
+    ],
+)
+def test_imported_model_goes_to_every_target(target: str, scheme: str, held_run: Path) -> None:
+    made = tfpipe.export(
+        held_run, ExportOptions(target=target, scheme=scheme, lowering="auto"), overwrite=True
+    )
+    result = tfpipe.verify(made["artifact"])
+    assert result["passed"] and result["num_examples"] == 30
