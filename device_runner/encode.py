@@ -118,7 +118,7 @@ class Tokenizer:
     def _encode_chunk(self, chunk: str) -> Tuple[int, ...]:
         ids: List[int] = []
         for word in split_text(chunk, self.spec):
-            if self.spec.kind == "word":
+            if self.spec.kind != "wordpiece":
                 ids.append(self._ids.get(word, self._unknown_id))
                 continue
             found = self._word_cache.get(word)
@@ -159,6 +159,10 @@ def split_text(text: str, spec: TokenizerSpec) -> List[str]:
         return normalize.split_words(text, spec.lowercase)
     if spec.kind == "char":
         return list(normalize.clean_text(text, spec.lowercase))
+    if spec.kind == "text_vectorization":
+        # As TensorFlow splits: at ASCII's white space alone.
+        words = re.split("[ \t-\r]+", normalize.strip_punctuation(text, spec.lowercase))
+        return [word for word in words if word]
     if spec.lowercase:
         text = normalize.lower_text(text)
     return [piece for piece in re.split(spec.delimiter_pattern, text) if piece]

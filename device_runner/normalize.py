@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import string
 import unicodedata
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional
 
 from device_runner import unicode_table
 
@@ -185,3 +186,20 @@ def split_words(text: str, lowercase: bool) -> List[str]:
     if lowercase:
         text = decompose(text)
     return [word for word in text.translate(_PUNCTUATION_MAPS[lowercase]).split(" ") if word]
+
+
+def strip_punctuation(text: str, lowercase: bool) -> str:
+    """Does what Keras' TextVectorization does to a text before it splits it: "strip_punctuation",
+    with `lowercase` "lower_and_strip_punctuation". Letters beyond ASCII stay as they are.
+
+    >>> strip_punctuation("Don't, \u00c9mile!", True)
+    'dont \u00c9mile'
+    """
+    return text.translate(_STRIP_LOWER if lowercase else _STRIP)
+
+
+_STRIP: Dict[int, Optional[int]] = dict.fromkeys(map(ord, string.punctuation))
+_STRIP_LOWER: Dict[int, Optional[int]] = {
+    **_STRIP,
+    **{code: code + 32 for code in range(ord("A"), ord("Z") + 1)},
+}

@@ -11,6 +11,7 @@ SPECIAL_TOKENS: Dict[str, Tuple[str, ...]] = {
     "word": ("<PAD>", "<START>", "<UNKNOWN>"),
     "wordpiece": ("[PAD]", "[UNK]"),
     "char": ("<PAD>", "<UNKNOWN>"),
+    "text_vectorization": ("", "[UNK]"),
 }
 
 _PATTERN_ITEM = r"(?:\\x[0-9A-Fa-f]{2}|\\[\\\[\]^-]|[^\\\[\]^-])"
@@ -23,8 +24,10 @@ class TokenizerSpec:
     r"""The rules of a tokenizer, all but its vocabulary.
 
     Attributes:
-        kind: "word" (MediaPipe's regex tokenizer), "wordpiece" (BERT's) or "char".
-        lowercase: Whether the text is lower-cased first; for "wordpiece" accents go as well.
+        kind: "word" (MediaPipe's regex tokenizer), "wordpiece" (BERT's), "char", or
+            "text_vectorization" (the words of Keras' layer of that name, for imported models).
+        lowercase: Whether the text is lower-cased first; for "wordpiece" accents go as well, for
+            "text_vectorization" the letters A to Z alone are.
         delimiter_pattern: What stands between words, for "word", else "". One character class such
             as `[\x00-\x20,.]+`, so that RE2, Python and JavaScript take it alike: literal
             characters below U+10000, ranges, `\xHH`, and `\\`, `\[`, `\]`, `\^`, `\-`.

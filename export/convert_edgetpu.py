@@ -18,8 +18,7 @@ from tfpipe.check import inspect_tflite
 from tfpipe.export.convert import save_refusal
 from tfpipe.export.converter import FACTS_FILE
 from tfpipe.export.edgetpu_form import find_embedding, tail_form
-from tfpipe.export.lowering import SIGNATURE_NAME
-from tfpipe.export.recurrence import weights_of
+from tfpipe.export.lowering import SIGNATURE_NAME, embedding_table
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
@@ -34,7 +33,7 @@ def main(job_path: Path) -> None:
         model = load_model(folder, job["variant"])
         layer = find_embedding(model)
         tail = tail_form(model, sequence_length=length, multi_label=content["multi_label"])
-    table = weights_of(layer)[0] * np.float32(layer.scale)
+    table = embedding_table(layer)
     calibration = np.load(job["calibration"], allow_pickle=False)
     path = Path(job["output"])
     path.write_bytes(convert_tail(tail, table, calibration, job_path.parent / "saved_model"))

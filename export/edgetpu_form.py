@@ -9,8 +9,10 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.export.lowering import LOWERED, OUTPUT_NAME, lower_layer
+from tfpipe.export.cells import CELLS, write_out
+from tfpipe.export.lowering import LOWERED, OUTPUT_NAME, convolve_row, lower_layer
 from tfpipe.export.recurrence import weights_of
+from tfpipe.export.stock_layers import STOCK_LAYERS
 from tfpipe.models.attention import SelfAttention
 from tfpipe.models.embedding import ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask
@@ -96,13 +98,13 @@ def trace(model: keras.Model, signature: list[tf.TensorSpec], multi_label: bool)
     return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
 
 
-def find_embedding(model: keras.Model) -> ScaledEmbedding:
+def find_embedding(model: keras.Model) -> keras.layers.Embedding:
     """Returns the model's one embedding layer.
 
     Raises:
         ValueError: There is none, or several.
     """
-    found = [layer for layer in model.layers if isinstance(layer, ScaledEmbedding)]
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
     if len(found) != 1:
         raise ValueError(
             f"the model has {len(found)} embedding layers, expected 1, whose lookup stays on the "
@@ -123,8 +125,17 @@ def edgetpu_layers(host: HostInputs) -> dict[type, Callable[..., Any]]:
 
         return lowered
 
+    def on_row(layer: Any, states: Any) -> Any:
+        """A GRU or SimpleRNN, which has no form of its own here."""
+        return on_matrix(lambda each, matrix: write_out(CELLS[type(each)], each, matrix))(
+            layer, states
+        )
+
     return {
+        **{kind: on_matrix(lower) for kind, lower in STOCK_LAYERS.items()},
+        **dict.fromkeys(CELLS, on_row),
         ScaledEmbedding: lambda *_: host.vectors,
+        keras.layers.Embedding: lambda *_: host.vectors,
         PaddingMask: lambda *_: host.mask,
         MaskedPooling: lambda layer, states, _: pool_row(layer.pooling, states, host),
         PositionEmbedding: lambda layer, states: (
@@ -146,9 +157,7 @@ def product_row(inputs: Any, kernel: Any, bias: Any = None) -> Any:
 
 def convolution_row(layer: keras.layers.Conv1D, inputs: Any) -> Any:
     """(1, 1, length, features) → (1, 1, length, filters), zero beyond the ends."""
-    kernel, bias = weights_of(layer)
-    result = tf.nn.conv2d(inputs, tf.constant(kernel[None]), 1, "SAME") + tf.constant(bias)
-    return layer.activation(result)
+    return convolve_row(layer, inputs)
 
 
 def dense_row(layer: keras.layers.Dense, inputs: Any) -> Any:

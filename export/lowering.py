@@ -10,7 +10,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from device_runner.manifest import classification_signature
+<<<<<<< HEAD
 from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
+=======
+from tfpipe.export.cells import CELLS, lower_cell
+from tfpipe.export.recurrence import RECURRENCES, weights_of
+from tfpipe.export.stock_layers import STOCK_LAYERS
+>>>>>>> issue5-keras
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import ScaledEmbedding
@@ -101,8 +107,10 @@ def lower_layer(
     lower = layers.get(type(layer)) or LOWERED.get(type(layer))
     if lower is None and isinstance(layer, keras.layers.LSTM):
         return RECURRENCES[lowering](layer, inputs[0])
+    if lower is None and type(layer) in CELLS:
+        return lower_cell(CELLS[type(layer)], layer, inputs[0], lowering)
     if lower is None:
-        known = sorted([layer_type.__name__ for layer_type in LOWERED] + ["LSTM"])
+        known = sorted(kind.__name__ for kind in (*LOWERED, *CELLS, keras.layers.LSTM))
         raise ValueError(
             f"layer {layer.name!r} of type {type(layer).__name__} has no inference form. "
             f"Layers that have one: {', '.join(known)}."
@@ -110,6 +118,7 @@ def lower_layer(
     return lower(layer, *inputs)
 
 
+<<<<<<< HEAD
 def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
     """(sequence_length,) ids → (sequence_length, embedding_dim), the scale inside the table."""
     return tf.gather(embedding_table(layer), token_ids)
@@ -118,6 +127,16 @@ def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
 def embedding_table(layer: ScaledEmbedding) -> Any:
     """Returns the constant float32 `(vocabulary_size, embedding_dim)` that vectors are rows of."""
     return tf.constant(weights_of(layer)[0] * np.float32(layer.scale))
+=======
+def embedding_table(layer: keras.layers.Embedding) -> Any:
+    """Returns float32 (vocabulary, embedding_dim), the scale of ours inside the table."""
+    return weights_of(layer)[0] * np.float32(getattr(layer, "scale", 1.0))
+
+
+def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
+    """(sequence_length,) ids → (sequence_length, embedding_dim)."""
+    return tf.gather(tf.constant(embedding_table(layer)), token_ids)
+>>>>>>> issue5-keras
 
 
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:
@@ -137,12 +156,21 @@ def lower_dense(layer: keras.layers.Dense, inputs: Any) -> Any:
 
 
 def lower_convolution(layer: keras.layers.Conv1D, states: Any) -> Any:
-    """(sequence_length, features) → (sequence_length, filters); the matrix is one row of an image,
-    zero beyond its ends."""
+    """(sequence_length, features) → (positions, filters); the matrix is one row of an image."""
+    result = convolve_row(layer, tf.reshape(states, [1, 1, *states.shape]))
+    return tf.reshape(result, result.shape[2:])
+
+
+def convolve_row(layer: keras.layers.Conv1D, row: Any) -> Any:
+    """(1, 1, sequence_length, features) → (1, 1, positions, filters), zero beyond the ends."""
     kernel, bias = weights_of(layer)
-    row = tf.reshape(states, [1, 1, *states.shape])
-    result = tf.nn.conv2d(row, tf.constant(kernel[None]), 1, "SAME") + tf.constant(bias)
-    return tf.reshape(layer.activation(result), [states.shape[0], result.shape[-1]])
+    padding, dilation = layer.padding.upper(), layer.dilation_rate[0]
+    if padding == "CAUSAL":
+        before = (layer.kernel_size[0] - 1) * dilation
+        row, padding = tf.pad(row, [[0, 0], [0, 0], [before, 0], [0, 0]]), "VALID"
+    strides, dilations = (1, layer.strides[0]), (1, dilation)
+    result = tf.nn.conv2d(row, tf.constant(kernel[None]), strides, padding, dilations=dilations)
+    return layer.activation(result + tf.constant(bias))
 
 
 def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
@@ -178,6 +206,7 @@ def lower_pooling(layer: MaskedPooling, states: Any, mask: Any) -> Any:
 
 
 LOWERED: dict[type, Callable[..., Any]] = {
+    **STOCK_LAYERS,
     PaddingMask: lower_mask,
     MaskedPooling: lower_pooling,
     Masked: lambda _, states, mask: states * mask,
@@ -186,9 +215,10 @@ LOWERED: dict[type, Callable[..., Any]] = {
     ScaledEmbedding: lower_embedding,
     ReverseTime: lambda _, states: tf.reverse(states, [0]),
     SelfAttention: lower_attention,
-    keras.layers.Add: lambda _, first, second: first + second,
+    keras.layers.Add: lambda _, *parts: sum(parts[1:], parts[0]),
     keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),
     keras.layers.Conv1D: lower_convolution,
     keras.layers.Dense: lower_dense,
+    keras.layers.Embedding: lower_embedding,
     keras.layers.LayerNormalization: lower_layer_norm,
 }

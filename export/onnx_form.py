@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
+from tfpipe.export.cells import CELLS, write_out
 from tfpipe.export.recurrence import weights_of
 from tfpipe.models.recurrent import ReverseTime
 
@@ -69,7 +70,13 @@ def divided_norm(layer: keras.layers.LayerNormalization, states: Any) -> Any:
     return centred / tf.sqrt(variance + layer.epsilon) * gamma + beta
 
 
+def written_out(layer: keras.layers.Layer, inputs: Any) -> Any:
+    """A GRU or SimpleRNN step by step: plain products, which ONNX Runtime runs as they are."""
+    return write_out(CELLS[type(layer)], layer, inputs)
+
+
 ONNX_LAYERS: dict[type, Callable[..., Any]] = {
+    **dict.fromkeys(CELLS, written_out),
     ReverseTime: reverse_time,
     keras.layers.LSTM: fused_lstm,
     keras.layers.LayerNormalization: divided_norm,

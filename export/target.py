@@ -75,7 +75,7 @@ TARGETS = {
 # `--lowering unrolled` makes it, up to the larger limit.
 MAX_UNROLLED_STEPS = 256
 MAX_ASKED_UNROLLED_STEPS = 1024
-RECURRENT_MODELS = ("bilstm", "lstm")
+RECURRENT_MODELS = ("bilstm", "imported_rnn", "lstm")
 
 
 def find_target(name: str) -> Target:

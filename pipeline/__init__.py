@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from tfpipe.check import check as check
     from tfpipe.compress.variant import compress as compress
     from tfpipe.export.artifact import export_artifact as export
+    from tfpipe.import_keras import import_keras as import_keras
     from tfpipe.predict import predict as predict
     from tfpipe.report import write_report as report
     from tfpipe.train import train as train
     from tfpipe.verify import verify as verify
 
-__all__ = ["bench", "check", "compress", "export", "predict", "report", "train", "verify"]
+__all__ = [
+    "bench", "check", "compress", "export", "import_keras", "predict", "report", "train", "verify",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 

@@ -13,7 +13,12 @@ from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
 from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
+<<<<<<< HEAD
 from tfpipe.cli_output import Commands, format_export, format_option, print_result
+=======
+from tfpipe.cli_keras import find_run, keras_options
+from tfpipe.cli_output import Commands, format_lines, format_option, print_result
+>>>>>>> issue5-keras
 from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.cli_serve import serve
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
@@ -90,8 +95,13 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 
 @cli.command()
+<<<<<<< HEAD
 @click.argument("run", type=RUN)
 @click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
+=======
+@click.argument("run", type=RUN, required=False)
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu or onnx.")
+>>>>>>> issue5-keras
 @click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
 @click.option(
     "--lowering",
@@ -108,14 +118,22 @@ def train(data: str, run: Path, **options: Any) -> None:
 @click.option("--num-segments", default=1, show_default=True, help="Edge TPUs that share it.")
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
+@keras_options
 @format_option
-def export(run: Path, overwrite: bool, output_format: str, **options: Any) -> None:
+def export(
+    run: Path | None, keras_file: Path | None, overwrite: bool, output_format: str, **options: Any
+) -> None:
     """Export a trained run for one target; `tfpipe verify` proves the file.
+
+    With --keras, RUN (else runs/NAME) is made of your own Keras model first.
 
     \b
     Example:
       tfpipe export runs/topics --target cpu --scheme int8
+      tfpipe export runs/mine --keras model.keras --vocabulary words.txt \\
+        --labels labels.txt --data texts.csv --scheme int8
     """
+    run = find_run(run, keras_file, options, overwrite=overwrite)
     from tfpipe.export.artifact import ExportOptions, export_artifact
     from tfpipe.export.target import default_scheme
 

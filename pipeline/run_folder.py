@@ -89,6 +89,11 @@ class RunFolder:
         """The weights of "base" or of a compressed variant."""
         return self.path / "variants" / variant / "weights.npz"
 
+    @property
+    def description(self) -> Path:
+        """The layers of an imported model; a trained one has its recipe."""
+        return self.path / "variants" / "base" / "layers.json"
+
     def export(self, name: str) -> Path:
         """The artifact folder of one export."""
         return self.path / "exports" / name

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+>>>>>>> issue5-keras
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
 BASE = "base"  # the trained model itself; other variants are made of it
+# What run.json calls a model of the user's own, without and with a recurrence.
+IMPORTED_MODELS = ("imported", "imported_rnn")
 # The arrays that a quantization-aware variant has beside its weights.
 RANGES, PER_TENSOR = "ranges", "per_tensor"
 # What a compressed variant has beside its weights, in its folder.
@@ -44,8 +49,12 @@ def load_model(folder: RunFolder, variant: str) -> Any:
 
     path = check_variant(folder, variant)
     content = folder.read()
+<<<<<<< HEAD
     num_tokens = len(read_vocabulary(vocabulary_path(folder, variant)))
     model = build_model(folder, read_recipe(folder, variant), num_tokens)
+=======
+    model = build_model(folder, content)
+>>>>>>> issue5-keras
     try:
         arrays = read_arrays(path)
         ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
@@ -60,17 +69,43 @@ def load_model(folder: RunFolder, variant: str) -> Any:
         ) from error
 
 
+<<<<<<< HEAD
 def build_model(folder: RunFolder, recipe: Mapping[str, Any], vocabulary_size: int) -> Any:
     """Returns a model of the run's kind, in the dimensions of a recipe, untrained."""
     from tfpipe.models import MODELS
 
     return MODELS[folder.read()["model"]](
         vocabulary_size,
+=======
+def build_model(folder: RunFolder, content: dict[str, Any]) -> Any:
+    """Builds the model of a run without its weights, from the recipe, or from the description that
+    was made of an imported one.
+
+    Raises:
+        ValueError: The description is missing or damaged.
+    """
+    if content["model"] in IMPORTED_MODELS:
+        from tfpipe.models.imported import build_imported
+
+        try:
+            return build_imported(json.loads(folder.description.read_text("utf-8")))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder.description} does not describe this run's model ({error}). Import the "
+                "model again with --overwrite."
+            ) from error
+    from tfpipe.models import MODELS
+
+    recipe = content["recipe"]
+    model: Any = MODELS[content["model"]](
+        len(read_vocabulary(folder.vocabulary)),
+>>>>>>> issue5-keras
         recipe["data"]["sequence_length"],
         len(read_labels(folder)),
         **recipe["model"],
         seed=recipe["train"]["seed"],
     )
+<<<<<<< HEAD
 
 
 def read_recipe(folder: RunFolder, variant: str) -> dict[str, Any]:
@@ -108,6 +143,9 @@ def count_parameters(folder: RunFolder, variant: str) -> int:
     """
     arrays = read_arrays(check_variant(folder, variant))
     return sum(value.size for name, value in arrays.items() if name not in (RANGES, PER_TENSOR))
+=======
+    return model
+>>>>>>> issue5-keras
 
 
 def is_quantized(folder: RunFolder, variant: str) -> bool:

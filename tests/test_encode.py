@@ -432,7 +432,10 @@ GOOD = {"kind": "word", "lowercase": True, "delimiter_pattern": "[ ]+", "max_cha
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "bpe"}, r"kind='bpe' is not known\. Use one of \['char', 'word', 'wordpiece'\]"),
+        (
+            {"kind": "bpe"},
+            r"kind='bpe' is not known\. Use one of \['char', 'text_vectorization', 'word'",
+        ),
         ({"kind": ["word"]}, r"kind=\['word'\] is not known"),
         ({"lowercase": 1}, r"lowercase=1 is not a bool\. Use true or false"),
         (

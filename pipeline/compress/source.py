@@ -16,7 +16,11 @@ from tfpipe.distillation import Lessons
 from tfpipe.run_folder import RunFolder
 from tfpipe.teacher import open_lessons
 from tfpipe.train import encode_splits
+<<<<<<< HEAD
 from tfpipe.variant import load_tokenizer, read_recipe
+=======
+from tfpipe.variant import IMPORTED_MODELS, load_tokenizer
+>>>>>>> issue5-keras
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,20 @@ def open_source(
     """Reads the run's table again, asks the teachers, and encodes the texts into `work`.
 
     Raises:
+<<<<<<< HEAD
         ValueError: The table cannot be found, or is not the one the run was trained on; a teacher
             has other labels, or the unlabelled texts cannot be read.
+=======
+        ValueError: The table cannot be found, or is not the one the run was trained on; or the
+            model was imported.
+>>>>>>> issue5-keras
     """
     content = folder.read()
+    if content["model"] in IMPORTED_MODELS:
+        raise ValueError(
+            f"run={str(folder.path)!r} holds an imported model, which is not trained on here. "
+            "Compress it where it was trained, or export it with --scheme int8."
+        )
     dataset = open_table_again(folder, content, options)
     recipe = read_recipe(folder, options.source)
     dataset, lessons = open_lessons(

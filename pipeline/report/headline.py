@@ -15,6 +15,7 @@ from tfpipe.report.units import (
     format_points,
 )
 from tfpipe.report.verdict import Artifact, Result
+from tfpipe.variant import IMPORTED_MODELS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Best:
 def trained_sentence(report: dict[str, Any]) -> str:
     """Returns what was trained on what."""
     run, data = report["run"], report["data"]
+    if run["model"] in IMPORTED_MODELS:
+        return imported_sentence(report)
     splits, labels = data["splits"], data["label_counts"].get("train")
     model = (run["model"] or "unknown model").capitalize()
     model = {"Lstm": "LSTM", "Bilstm": "BiLSTM"}.get(model, model)
@@ -38,6 +41,19 @@ def trained_sentence(report: dict[str, Any]) -> str:
     source = data["source"] or "an unknown data set"
     count = f"{format_count(splits['train'])} texts" if "train" in splits else "texts"
     return f"{model}{size}, trained on {count} of {source}{classes}."
+
+
+def imported_sentence(report: dict[str, Any]) -> str:
+    """Returns what was imported, and on what it is verified."""
+    run, data = report["run"], report["data"]
+    made = run["recipe"].get("model", {})
+    size = f" with {format_count(run['parameters'])} parameters" if run["parameters"] else ""
+    kind = "labels, several to a text" if run["multi_label"] else "classes"
+    return (
+        f"{made.get('file', 'A Keras model')} of Keras {made.get('keras_version', UNKNOWN)}{size}, "
+        f"imported; verified on texts of {data['source'] or 'an unknown data set'} in "
+        f"{len(data['label_counts'].get('test', {}))} {kind}."
+    )
 
 
 def baseline_sentence(report: dict[str, Any]) -> str:
@@ -52,6 +68,11 @@ def baseline_sentence(report: dict[str, Any]) -> str:
     told = [
         "unknown" if score is None else format_percent(score) for score in (keras, tfidf, majority)
     ]
+    if run["model"] in IMPORTED_MODELS:
+        return (
+            f"On the texts for verification (n={format_count(count)}) the Keras model has {name} "
+            f"{told[0]}, always answering the most frequent label {told[2]}."
+        )
     gain = ""
     if keras is not None and tfidf is not None:
         gain = f" ({format_points(keras - tfidf)} for the model)"

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfpipe.data import PACKAGED
 from tfpipe.report.read import Node
+from tfpipe.variant import IMPORTED_MODELS
 
 # A run keeps these as names, but they are what the commands do without an option: the trained
 # weights, and a model without recurrence.
@@ -26,11 +27,17 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
     again = f"{name}-again"
     data = run.child("data")
     source = data.text("source_path") or data.text("source") or "DATA"
+    imported = run.text("model") in IMPORTED_MODELS
     words = ["tfpipe", "train", source, "--run", again]
     words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
+<<<<<<< HEAD
     commands = [shlex.join([*words, *_data_options(run), *_teaching_options(run)])]
+=======
+    commands = [] if imported else [shlex.join([*words, *_data_options(run)])]
+>>>>>>> issue5-keras
     for artifact in artifacts:
         words = ["tfpipe", "export", again, "--as", artifact["name"]]
+        words += _keras_options(run, name, source) if imported else []
         for key in ("target", "scheme", "lowering", "variant"):
             if artifact[key] and artifact[key] not in _NO_OPTION:
                 words += [f"--{key}", artifact[key]]
@@ -38,6 +45,19 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
     folders = [shlex.quote(f"{again}/exports/{artifact['name']}") for artifact in artifacts]
     commands += [f"tfpipe verify {folder}" for folder in folders]
     return commands + ([f"tfpipe bench {' '.join(folders)}"] if folders else [])
+
+
+def _keras_options(run: Node, name: str, source: str) -> list[str]:
+    """Returns the options that bring a Keras file, which is where the user has it."""
+    recipe = run.child("recipe")
+    tokenizer = recipe.child("tokenizer")
+    kept = {key: f"{name}/{key}.txt" for key in ("vocabulary", "labels")}
+    words = ["--keras", recipe.child("model").text("file") or "MODEL", "--data", source]
+    for key, value in {**kept, "tokenizer": tokenizer.text("kind")}.items():
+        words += [f"--{key}", value] if value else []
+    words.append("--lowercase" if tokenizer.text("lowercase") == "true" else "--keep-case")
+    length = recipe.child("data").integer("sequence_length")
+    return [*words, "--sequence-length", str(length), *_data_options(run)]
 
 
 def _data_options(run: Node) -> list[str]:
