@@ -10,13 +10,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from device_runner.manifest import classification_signature
-<<<<<<< HEAD
-from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
-=======
 from tfpipe.export.cells import CELLS, lower_cell
-from tfpipe.export.recurrence import RECURRENCES, weights_of
+from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
 from tfpipe.export.stock_layers import STOCK_LAYERS
->>>>>>> issue5-keras
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import ScaledEmbedding
@@ -118,16 +114,6 @@ def lower_layer(
     return lower(layer, *inputs)
 
 
-<<<<<<< HEAD
-def lower_embedding(layer: ScaledEmbedding, token_ids: Any) -> Any:
-    """(sequence_length,) ids → (sequence_length, embedding_dim), the scale inside the table."""
-    return tf.gather(embedding_table(layer), token_ids)
-
-
-def embedding_table(layer: ScaledEmbedding) -> Any:
-    """Returns the constant float32 `(vocabulary_size, embedding_dim)` that vectors are rows of."""
-    return tf.constant(weights_of(layer)[0] * np.float32(layer.scale))
-=======
 def embedding_table(layer: keras.layers.Embedding) -> Any:
     """Returns float32 (vocabulary, embedding_dim), the scale of ours inside the table."""
     return weights_of(layer)[0] * np.float32(getattr(layer, "scale", 1.0))
@@ -136,7 +122,6 @@ def embedding_table(layer: keras.layers.Embedding) -> Any:
 def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
     """(sequence_length,) ids → (sequence_length, embedding_dim)."""
     return tf.gather(tf.constant(embedding_table(layer)), token_ids)
->>>>>>> issue5-keras
 
 
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:

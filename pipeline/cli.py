@@ -13,12 +13,8 @@ from tfpipe.cli_check import check
 from tfpipe.cli_compare import compare
 from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
-<<<<<<< HEAD
-from tfpipe.cli_output import Commands, format_export, format_option, print_result
-=======
 from tfpipe.cli_keras import find_run, keras_options
-from tfpipe.cli_output import Commands, format_lines, format_option, print_result
->>>>>>> issue5-keras
+from tfpipe.cli_output import Commands, format_export, format_option, print_result
 from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.cli_serve import serve
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
@@ -95,13 +91,8 @@ def train(data: str, run: Path, **options: Any) -> None:
 
 
 @cli.command()
-<<<<<<< HEAD
-@click.argument("run", type=RUN)
-@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
-=======
 @click.argument("run", type=RUN, required=False)
-@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu or onnx.")
->>>>>>> issue5-keras
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
 @click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
 @click.option(
     "--lowering",

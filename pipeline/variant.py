@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
 from collections.abc import Mapping
-=======
->>>>>>> issue5-keras
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +46,8 @@ def load_model(folder: RunFolder, variant: str) -> Any:
 
     path = check_variant(folder, variant)
     content = folder.read()
-<<<<<<< HEAD
     num_tokens = len(read_vocabulary(vocabulary_path(folder, variant)))
     model = build_model(folder, read_recipe(folder, variant), num_tokens)
-=======
-    model = build_model(folder, content)
->>>>>>> issue5-keras
     try:
         arrays = read_arrays(path)
         ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
@@ -69,22 +62,15 @@ def load_model(folder: RunFolder, variant: str) -> Any:
         ) from error
 
 
-<<<<<<< HEAD
 def build_model(folder: RunFolder, recipe: Mapping[str, Any], vocabulary_size: int) -> Any:
-    """Returns a model of the run's kind, in the dimensions of a recipe, untrained."""
-    from tfpipe.models import MODELS
-
-    return MODELS[folder.read()["model"]](
-        vocabulary_size,
-=======
-def build_model(folder: RunFolder, content: dict[str, Any]) -> Any:
-    """Builds the model of a run without its weights, from the recipe, or from the description that
-    was made of an imported one.
+    """Returns a model of the run's kind, untrained: in the dimensions of a recipe, or from the
+    description that was made of an imported one.
 
     Raises:
         ValueError: The description is missing or damaged.
     """
-    if content["model"] in IMPORTED_MODELS:
+    name = folder.read()["model"]
+    if name in IMPORTED_MODELS:
         from tfpipe.models.imported import build_imported
 
         try:
@@ -96,16 +82,13 @@ def build_model(folder: RunFolder, content: dict[str, Any]) -> Any:
             ) from error
     from tfpipe.models import MODELS
 
-    recipe = content["recipe"]
-    model: Any = MODELS[content["model"]](
-        len(read_vocabulary(folder.vocabulary)),
->>>>>>> issue5-keras
+    return MODELS[name](
+        vocabulary_size,
         recipe["data"]["sequence_length"],
         len(read_labels(folder)),
         **recipe["model"],
         seed=recipe["train"]["seed"],
     )
-<<<<<<< HEAD
 
 
 def read_recipe(folder: RunFolder, variant: str) -> dict[str, Any]:
@@ -143,9 +126,6 @@ def count_parameters(folder: RunFolder, variant: str) -> int:
     """
     arrays = read_arrays(check_variant(folder, variant))
     return sum(value.size for name, value in arrays.items() if name not in (RANGES, PER_TENSOR))
-=======
-    return model
->>>>>>> issue5-keras
 
 
 def is_quantized(folder: RunFolder, variant: str) -> bool:

@@ -37,13 +37,8 @@ STAGES = {
     "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
     "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory serve shards",
     "report": "report",
-<<<<<<< HEAD
-    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_output cli_paths "
-    "cli_serve",
-=======
     "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_keras "
-    "cli_output cli_paths",
->>>>>>> issue5-keras
+    "cli_output cli_paths cli_serve",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}

@@ -16,11 +16,7 @@ from tfpipe.distillation import Lessons
 from tfpipe.run_folder import RunFolder
 from tfpipe.teacher import open_lessons
 from tfpipe.train import encode_splits
-<<<<<<< HEAD
-from tfpipe.variant import load_tokenizer, read_recipe
-=======
-from tfpipe.variant import IMPORTED_MODELS, load_tokenizer
->>>>>>> issue5-keras
+from tfpipe.variant import IMPORTED_MODELS, load_tokenizer, read_recipe
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,8 @@ def open_source(
     """Reads the run's table again, asks the teachers, and encodes the texts into `work`.
 
     Raises:
-<<<<<<< HEAD
-        ValueError: The table cannot be found, or is not the one the run was trained on; a teacher
-            has other labels, or the unlabelled texts cannot be read.
-=======
-        ValueError: The table cannot be found, or is not the one the run was trained on; or the
-            model was imported.
->>>>>>> issue5-keras
+        ValueError: The table cannot be found, or is not the one the run was trained on; the model
+            was imported; a teacher has other labels, or the unlabelled texts cannot be read.
     """
     content = folder.read()
     if content["model"] in IMPORTED_MODELS:

@@ -30,11 +30,8 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
     imported = run.text("model") in IMPORTED_MODELS
     words = ["tfpipe", "train", source, "--run", again]
     words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
-<<<<<<< HEAD
-    commands = [shlex.join([*words, *_data_options(run), *_teaching_options(run)])]
-=======
-    commands = [] if imported else [shlex.join([*words, *_data_options(run)])]
->>>>>>> issue5-keras
+    words += [*_data_options(run), *_teaching_options(run)]
+    commands = [] if imported else [shlex.join(words)]
     for artifact in artifacts:
         words = ["tfpipe", "export", again, "--as", artifact["name"]]
         words += _keras_options(run, name, source) if imported else []
