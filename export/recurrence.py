@@ -9,7 +9,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.block_loop import block_rows, count_blocks, loop_over_blocks, text_blocks
+from tfpipe.models.block_loop import (
+    block_rows,
+    count_blocks,
+    loop_over_blocks,
+    steps_of,
+    text_blocks,
+)
 
 
 def unrolled(layer: keras.layers.LSTM, inputs: Any) -> Any:
@@ -77,18 +83,18 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     if isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences):
         num_blocks = text_blocks(source)
 
-    def project(block: Any) -> Any:
+    def run_block(block: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
         rows = block_rows(source, block)
         rows = tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
-        return tf.matmul(rows, kernel) + bias
+        made = []
+        for step in steps_of(layer, tf.matmul(rows, kernel) + bias):
+            hidden, cell = cell_step(step + tf.matmul(hidden, recurrent_kernel), cell)
+            made.append(hidden)
+        return made, cell
 
+    zeros = tf.zeros((1, layer.units))
     return loop_over_blocks(
-        project,
-        lambda row, hidden, cell: cell_step(row + tf.matmul(hidden, recurrent_kernel), cell),
-        (tf.zeros((1, layer.units)), tf.zeros((1, layer.units))),
-        layer,
-        length=source.shape[0],
-        num_blocks=num_blocks,
+        run_block, (zeros, zeros), layer, length=source.shape[0], num_blocks=num_blocks
     )
 
 

@@ -16,8 +16,7 @@ BLOCK_STEPS = 4
 
 
 def loop_over_blocks(
-    project: Callable[[Any], Any],
-    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    run_block: Callable[[Any, Any, Any], tuple[list[Any], Any]],
     zeros: tuple[Any, Any],
     layer: keras.layers.LSTM,
     *,
@@ -27,8 +26,8 @@ def loop_over_blocks(
     """Runs a recurrence as a WHILE whose body is one block: one text, no batch axis.
 
     Args:
-        project: From a block's number to the input's part of its gates, `(BLOCK_STEPS, gates)`.
-        step: From one row of that, the hidden and the cell state, to the next two states.
+        run_block: From a block's number, the hidden and the cell state before it, to the hidden
+            state after each of its steps, in the order of `steps_of`, and the last cell state.
         zeros: Hidden and cell state before the first step, `(1, units)` each.
         layer: Says whether the last block, and the last step of each, comes first, and whether all
             hidden states are wanted or the final one.
@@ -43,17 +42,13 @@ def loop_over_blocks(
 
     def body(done: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
         block = num_blocks - 1 - done if layer.go_backwards else done
-        gates = tf.split(project(block), BLOCK_STEPS)
-        made = []
-        for row in reversed(gates) if layer.go_backwards else gates:
-            hidden, cell = step(row, hidden, cell)
-            made.append(hidden)
+        made, cell = run_block(block, hidden, cell)
         if kept:
             place = num_rows // BLOCK_STEPS - 1 - block if layer.go_backwards else block
             # tf.TensorArray and tf.tensor_scatter_nd_update take half as long again, all in all.
             first = tf.stack([place * BLOCK_STEPS, 0])
             kept = (xla.dynamic_update_slice(kept[0], tf.concat(made, 0), first),)
-        return (done + 1, hidden, cell, *kept)
+        return (done + 1, made[-1], cell, *kept)
 
     kept = [tf.zeros((num_rows, zeros[0].shape[1]))] if layer.return_sequences else []
     _, hidden, _, *kept = tf.while_loop(
@@ -63,6 +58,12 @@ def loop_over_blocks(
         return hidden
     first = num_rows - length if layer.go_backwards else 0
     return kept[0][first : first + length]
+
+
+def steps_of(layer: keras.layers.LSTM, rows: Any) -> list[Any]:
+    """Returns the rows `(BLOCK_STEPS, …)` of a block one by one, in the order of the layer."""
+    steps: list[Any] = tf.split(rows, BLOCK_STEPS)
+    return steps[::-1] if layer.go_backwards else steps
 
 
 def count_blocks(length: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.block_loop import count_blocks, loop_over_blocks, text_blocks
+from tfpipe.models.block_loop import count_blocks, loop_over_blocks, steps_of, text_blocks
 from tfpipe.models.rounding import ConstantForm, Form
 
 
@@ -83,19 +83,26 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
     recurrent_kernel = form.quantize(f"{name}/recurrent_kernel", recurrent_kernel, "kernel")
     is_text = form.is_text(inputs) and (layer.go_backwards or layer.return_sequences)
 
-    def project_block(block: Any) -> Any:
+    def hold_state(hidden: Any, cell: Any) -> tuple[Any, Any]:
+        """What comes into a loop's body is float32 to the converter."""
+        return form.hold(f"{name}/hidden", hidden, "value"), form.hold(
+            f"{name}/cell", cell, "value"
+        )
+
+    def run_block(block: Any, *state: Any) -> tuple[list[Any], Any]:
         kernel_on_grid = form.hold(f"{name}/kernel", kernel, "kernel")
         product = tf.matmul(form.rows_of(inputs, block), kernel_on_grid)
-        return form.hold(f"{name}/projected", product + bias, "gate")
+        state = hold_state(*state)
+        made = []
+        for step in steps_of(layer, form.hold(f"{name}/projected", product + bias, "gate")):
+            state = lstm_step(name, step, state, recurrent_kernel, form)
+            made.append(state[0])
+        return made, state[1]
 
     zeros = tf.zeros((1, layer.units))
+    num_blocks = text_blocks(form.token_ids) if is_text else count_blocks(length)
     states = loop_over_blocks(
-        project_block,
-        lambda row, *state: lstm_step(name, row, state, recurrent_kernel, form),
-        tuple(form.hold(f"{name}/{state}", zeros, "value") for state in ("hidden", "cell")),
-        layer,
-        length=length,
-        num_blocks=text_blocks(form.token_ids) if is_text else count_blocks(length),
+        run_block, (zeros, zeros), layer, length=length, num_blocks=num_blocks
     )
     return form.quantize(f"{name}/hidden", states)
 
