@@ -17,6 +17,7 @@ from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
+from tfpipe.export.merge import merge_files
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_model
 
@@ -31,32 +32,43 @@ def main(job_path: Path) -> None:
 
     "calibration", for int8 of a float variant alone, is a .npy file of int32
     `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
-    "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
+    "buckets", if given, are lengths of texts that get a graph of their own beside the full one.
+    "probe", if given, is another .npy file of ids; what Keras makes of them goes into KERAS_FILE
+    beside the job.
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
-    with save_refusal(job_path):
-        # The trace remembers the variables that it read: the model has to outlive it.
-        model, function = build_function(job, GPU_LAYERS if job["target"] == "gpu" else None)
+    files = [convert_at(length, job, job_path) for length in (None, *job.get("buckets", ()))]
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
+    data = files[0]
+    if job["target"] == "cpu":
+        data = merge_files(files, job.get("buckets", ()))
+    elif job["scheme"] == "float16":
+        data = widen_tables(data)
+    Path(job["output"]).write_bytes(data)
+
+
+def convert_at(length: int | None, job: dict[str, Any], job_path: Path) -> bytes:
+    """Returns the .tflite file of the job's model for one sequence length; None is its own."""
+    with save_refusal(job_path):
+        # The trace remembers the variables that it read: the model has to outlive it.
+        layers = GPU_LAYERS if job["target"] == "gpu" else None
+        model, function = build_function(job, layers, length)
     module = tf.Module()
     # A fused recurrence keeps its layer's variables, which must belong to what is saved.
     module.kept = list(function.graph.variables)
-    saved = job_path.parent / "saved_model"
+    saved = job_path.parent / f"saved_model-{length or 'full'}"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
-    set_scheme(converter, job)
+    set_scheme(converter, job, length)
     if getattr(model, "per_tensor", False):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    data = converter.convert()
-    if job["target"] == "gpu" and job["scheme"] == "float16":
-        data = widen_tables(data)
-    Path(job["output"]).write_bytes(data)
+    return bytes(converter.convert())
 
 
 @contextlib.contextmanager
@@ -71,10 +83,13 @@ def save_refusal(job_path: Path) -> Iterator[None]:
 
 
 def build_function(
-    job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
+    job: dict[str, str],
+    layers: Mapping[type, Callable[..., Any]] | None = None,
+    length: int | None = None,
 ) -> tuple[Any, Any]:
-    """Returns the model of the job's variant and its inference form; `layers` as for
-    `inference_form`. The form's trace remembers the model's variables: the model has to outlive it.
+    """Returns the model of the job's variant and its inference form for texts of at most `length`
+    tokens, None for the run's sequence length; `layers` as for `inference_form`. The form's trace
+    remembers the model's variables: the model has to outlive it.
 
     Raises:
         ValueError: The weights do not fit the run, or a layer has no inference form.
@@ -84,7 +99,7 @@ def build_function(
     model = load_model(folder, job["variant"])
     function = inference_form(
         model,
-        sequence_length=content["recipe"]["data"]["sequence_length"],
+        sequence_length=length or content["recipe"]["data"]["sequence_length"],
         lowering=job["lowering"],
         multi_label=content["multi_label"],
         layers=layers,
@@ -101,8 +116,9 @@ def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
     return probabilities
 
 
-def set_scheme(converter: Any, job: dict[str, str]) -> None:
-    """Sets the types of weights and activations; Flex ops are never allowed."""
+def set_scheme(converter: Any, job: dict[str, str], length: int | None = None) -> None:
+    """Sets the types of weights and activations; Flex ops are never allowed. Ranges are measured on
+    the first `length` ids of each calibration input, None for all."""
     scheme = job["scheme"]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if scheme == "float32":
@@ -115,7 +131,9 @@ def set_scheme(converter: Any, job: dict[str, str]) -> None:
     if "calibration" in job:
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
+        converter.representative_dataset = lambda: (
+            {INPUT_NAME: ids[None, :length]} for ids in calibration
+        )
 
 
 if __name__ == "__main__":

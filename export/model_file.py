@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from device_runner.encode import Tokenizer
+from device_runner.texts import read_texts
 from tfpipe.check import check
 from tfpipe.devices import Device, open_device
 from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
+from tfpipe.export.buckets import choose_buckets
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
@@ -40,7 +43,7 @@ def write_model(
     content = folder.read()
     length = content["recipe"]["data"]["sequence_length"]
     tokenizer = load_tokenizer(folder)
-    job = {
+    job: dict[str, Any] = {
         "run": str(folder.path),
         "variant": options.variant,
         "target": options.target,
@@ -51,6 +54,8 @@ def write_model(
         calibration = work / "calibration.npy"
         np.save(calibration, calibration_ids(folder, tokenizer, length))
         job["calibration"] = str(calibration)
+    buckets = bucket_lengths(options, folder, tokenizer, length)
+    job["buckets"] = list(buckets)
     candidates: list[dict[str, Any]] = []
     lowering = lowerings[0]
     if len(lowerings) == 1:
@@ -70,10 +75,23 @@ def write_model(
         **check_model(facts, content["parameters"]),
         "lowering": lowering,
         "candidates": candidates,
+        "buckets": list(buckets),
     }
     if options.target == "edgetpu":
         checked.update(finish_edgetpu(staging, work, options.num_segments))
     return checked
+
+
+def bucket_lengths(
+    options: ExportOptions, folder: RunFolder, tokenizer: Tokenizer, sequence_length: int
+) -> tuple[int, ...]:
+    """Returns the lengths of the graphs beside the full one, chosen from the training texts that
+    the run keeps where the options leave them open."""
+    if options.buckets is None:
+        return ()
+    texts = read_texts(folder.examples("calibration"))
+    lengths = np.array([len(tokenizer.encode(text, sequence_length)) for text in texts])
+    return choose_buckets(options.buckets, lengths, sequence_length)
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -26,6 +26,8 @@ class ModelRun:
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow", as the child found it.
         runtime_version: Version of that package.
         adapter: Name of the GPU that ran it; None for a CPU.
+        bucket_outputs: float32 `(graphs, n, num_classes)`, the shortest graph first, NaN where an
+            input does not fit; None where that was not asked for, or the file has one graph.
     """
 
     token_ids: NDArray[np.int32]
@@ -33,6 +35,7 @@ class ModelRun:
     runtime: str
     runtime_version: str
     adapter: str | None = None
+    bucket_outputs: NDArray[np.float32] | None = None
 
 
 def run_model(
@@ -43,6 +46,7 @@ def run_model(
     token_ids: NDArray[np.int32] | None = None,
     delegate: str | None = "cpu",
     device: Device | None = None,
+    every_bucket: bool = False,
 ) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
 
@@ -56,6 +60,7 @@ def run_model(
         delegate: What runs the file, one of `device_runner.loading.DELEGATES`; None is what an
             artifact is made for.
         device: Where the child runs; None is this machine.
+        every_bucket: Whether each input also runs in every graph that it fits.
 
     Raises:
         ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
@@ -67,6 +72,7 @@ def run_model(
         np.save(folder / "token_ids.npy", token_ids)
         source = f"--token-ids={folder / 'token_ids.npy'}"
     chosen = [f"--delegate={delegate}"] if delegate else []
+    chosen += ["--every-bucket"] if every_bucket else []
     said: dict[str, Any] = (device or LocalDevice()).run(
         ["run", source, f"--output={output}", *chosen, "--", str(model)],
         time_limit_s=TIME_LIMIT_SECONDS,
@@ -78,4 +84,5 @@ def run_model(
             said["runtime"],
             said["runtime_version"],
             said.get("adapter"),
+            arrays.get("bucket_outputs"),
         )
