@@ -97,10 +97,9 @@ class BucketedModel(Model):
                 outputs[place, row] = self.get_output()
         return outputs
 
-    def full_length(self) -> Model:
-        """Returns a model that runs everything in the graph of full length; this one is then no
-        longer to be used."""
-        return Model(**_values(self))
+    def use_full_length(self) -> None:
+        """From now on runs everything in the graph of full length."""
+        self._fitting = [self.buckets[-1]] * (self.sequence_length + 1)
 
     def _fill(self, bucket: Bucket, token_ids: np.ndarray[Any, Any]) -> None:
         self._choose(bucket)
@@ -129,15 +128,11 @@ def with_buckets(model: Model) -> Model:
     for name, length in lengths.items():
         if length:
             buckets.append(_open_bucket(model, name, length))
-    values = _values(model)
+    values = {item.name: getattr(model, item.name) for item in fields(model) if item.init}
     values["init_ns"] = model.init_ns + time.perf_counter_ns() - start
     return BucketedModel(
         **values, buckets=sorted(buckets, key=lambda bucket: bucket.sequence_length)
     )
-
-
-def _values(model: Model) -> Dict[str, Any]:
-    return {item.name: getattr(model, item.name) for item in fields(Model) if item.init}
 
 
 def _open_bucket(model: Model, name: str, length: int) -> Bucket:

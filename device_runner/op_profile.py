@@ -60,7 +60,7 @@ def profile_ops(
         raise ValueError(f"num_runs={num_runs}, expected at least 1. Use 500.")
     runnable = open_runnable(path, num_threads)
     if isinstance(runnable.model, BucketedModel):
-        runnable.model = runnable.model.full_length()
+        runnable.model.use_full_length()
     if not isinstance(runnable.model, Model) or runnable.model.runtime != "ai-edge-litert":
         raise ProfilerError(
             f"{runnable.model.runtime} {runnable.model.runtime_version} has no profiler in Python. "

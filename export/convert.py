@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.lite.python import lite
+from tensorflow.lite.python.convert import mlir_quantize
 
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
@@ -24,6 +27,11 @@ from tfpipe.variant import load_model
 # A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
 # tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
 WITHOUT_PER_CHANNEL_DENSE = "tflite-runtime"
+
+# Left in float32 by int8, between a DEQUANTIZE and a QUANTIZE of one small vector: the mean over a
+# text's tokens. tflite-runtime has no int8 DIV, and XNNPACK neither. The converter's own option for
+# it stands in its debugger alone (tf.lite.experimental.QuantizationDebugOptions).
+FLOAT_OPS = ("DIV",)
 
 
 def main(job_path: Path) -> None:
@@ -129,6 +137,7 @@ def set_scheme(converter: Any, job: dict[str, str], length: int | None = None) -
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if "calibration" in job:
+        lite._mlir_quantize = functools.partial(mlir_quantize, denylisted_ops=set(FLOAT_OPS))
         calibration = np.load(job["calibration"], allow_pickle=False)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: (
