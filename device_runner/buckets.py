@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ _INPUT: str = _FULL["inputs"][0]["name"]
 _OUTPUT: str = _FULL["outputs"][0]["name"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Bucket:
     """One graph of the file.
 
@@ -26,12 +26,14 @@ class Bucket:
         subgraph: Its number in the file.
         input_index: Its input's tensor.
         output_index: Its output's tensor.
+        invoke: Runs it; the runtime's own function, so that timing it times nothing of ours.
     """
 
     sequence_length: int
     subgraph: int
     input_index: int
     output_index: int
+    invoke: Callable[[], None] = field(repr=False)
 
 
 @dataclass(eq=False)
@@ -48,22 +50,13 @@ class BucketedModel(Model):
     buckets: Sequence[Bucket] = field(repr=False)
 
     def __post_init__(self) -> None:
-        # The runtime's own object: `Interpreter` itself runs the first graph alone.
-        self._wrapper = self.interpreter._interpreter
-        self._calls: Dict[Bucket, Callable[[], None]] = {
-            bucket: functools.partial(self._wrapper.Invoke, bucket.subgraph)
-            for bucket in self.buckets
-        }
+        self._wrapper = wrapper_of(self)
+        self.bucket_lengths = tuple(bucket.sequence_length for bucket in self.buckets)
         self._fitting = [
             next(bucket for bucket in self.buckets if bucket.sequence_length >= num_tokens)
             for num_tokens in range(self.sequence_length + 1)
         ]
         self._choose(self.buckets[-1])
-
-    @property
-    def bucket_lengths(self) -> Tuple[int, ...]:
-        """Lengths of the graphs, in the order of `buckets`."""
-        return tuple(bucket.sequence_length for bucket in self.buckets)
 
     def bucket_of(self, token_ids: np.ndarray[Any, Any]) -> Bucket:
         """Returns the graph that int32 (1, T) token ids run in."""
@@ -108,7 +101,12 @@ class BucketedModel(Model):
 
     def _choose(self, bucket: Bucket) -> None:
         self._chosen = bucket
-        self.invoke = self._calls[bucket]
+        self.invoke = bucket.invoke
+
+
+def wrapper_of(model: Model) -> Any:
+    """Returns the runtime's own object: `Interpreter` itself runs the first graph alone."""
+    return model.interpreter._interpreter
 
 
 def with_buckets(model: Model) -> Model:
@@ -124,7 +122,8 @@ def with_buckets(model: Model) -> Model:
     if not any(lengths.values()):
         return model
     start = time.perf_counter_ns()
-    buckets = [Bucket(model.sequence_length, 0, model.input_index, model.output_index)]
+    whole = functools.partial(wrapper_of(model).Invoke, 0)
+    buckets = [Bucket(model.sequence_length, 0, model.input_index, model.output_index, whole)]
     for name, length in lengths.items():
         if length:
             buckets.append(_open_bucket(model, name, length))
@@ -150,11 +149,13 @@ def _open_bucket(model: Model, name: str, length: int) -> Bucket:
             f"{model.sequence_length} ids. Export the artifact again."
         )
     subgraph = int(runner._subgraph_index)
+    wrapper = wrapper_of(model)
     try:
-        model.interpreter._interpreter.AllocateTensors(subgraph)
+        wrapper.AllocateTensors(subgraph)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"signature {name!r} was refused by {model.runtime} {model.runtime_version}: {error}. "
             "Export the artifact again without --buckets."
         ) from error
-    return Bucket(length, subgraph, int(given[_INPUT]["index"]), int(output[_OUTPUT]["index"]))
+    indices = (int(given[_INPUT]["index"]), int(output[_OUTPUT]["index"]))
+    return Bucket(length, subgraph, *indices, functools.partial(wrapper.Invoke, subgraph))

@@ -54,8 +54,7 @@ def write_model(
         calibration = work / "calibration.npy"
         np.save(calibration, calibration_ids(folder, tokenizer, length))
         job["calibration"] = str(calibration)
-    buckets = bucket_lengths(options, folder, tokenizer, length)
-    job["buckets"] = list(buckets)
+    job["buckets"] = list(bucket_lengths(options, folder, tokenizer, length))
     candidates: list[dict[str, Any]] = []
     lowering = lowerings[0]
     if len(lowerings) == 1:
@@ -75,7 +74,7 @@ def write_model(
         **check_model(facts, content["parameters"]),
         "lowering": lowering,
         "candidates": candidates,
-        "buckets": list(buckets),
+        "buckets": job["buckets"],
     }
     if options.target == "edgetpu":
         checked.update(finish_edgetpu(staging, work, options.num_segments))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runner.manifest import Manifest
 from tfpipe.comparison import finite
 from tfpipe.devices import Device
 from tfpipe.metrics import predict_labels
-from tfpipe.run_model import run_model
+from tfpipe.run_model import run_in_every_bucket
 from tfpipe.thresholds import Threshold
 
 # Texts of the test split that run in every graph which they fit, beside one of every length.
@@ -22,22 +22,20 @@ MAX_EXAMPLES = 500
 
 def verify_buckets(
     artifact: Path,
-    lengths: Sequence[int],
+    manifest: Manifest,
     token_ids: NDArray[np.int32],
     *,
     threshold: Threshold,
-    multi_label: bool,
     device: Device,
 ) -> tuple[dict[str, Any], list[str]]:
     """Runs texts in every graph that they fit, those of the test split and one of every length.
 
     Args:
         artifact: The artifact folder.
-        lengths: Of its graphs, the full length last; without any, nothing is run.
+        manifest: Its manifest; without graphs for shorter texts, nothing is run.
         token_ids: int32 `(n, sequence_length)`, the test split's.
         threshold: How near the graphs must come to the longest one: what the whole file must
             reach against its Keras model.
-        multi_label: Whether a text may have several labels.
         device: Where the file is run.
 
     Returns:
@@ -48,18 +46,19 @@ def verify_buckets(
     Raises:
         ValueError: The runner refuses the artifact or fails.
     """
+    lengths = manifest.bucket_lengths
     if not lengths:
         return {}, []
     inputs = np.concatenate([token_ids[:MAX_EXAMPLES], texts_of_every_length(token_ids)])
     with tempfile.TemporaryDirectory() as work:
-        ran = run_model(artifact, Path(work), token_ids=inputs, device=device, every_bucket=True)
-    figures, failures = [], []
-    full = ran.bucket_outputs[-1]
-    for length, outputs in zip(lengths[:-1], ran.bucket_outputs, strict=False):
+        *shorter, full = run_in_every_bucket(artifact, Path(work), token_ids=inputs, device=device)
+    figures: list[dict[str, Any]] = []
+    failures: list[str] = []
+    for length, outputs in zip(lengths, shorter, strict=False):
         fitting = ~inputs[:, length:].any(1)
-        found = describe(outputs[fitting], full[fitting], multi_label=multi_label)
-        figures.append({"sequence_length": int(length), **found})
-        failures += check_bucket(int(length), found, threshold)
+        found = describe(outputs[fitting], full[fitting], multi_label=manifest.multi_label)
+        figures.append({"sequence_length": length, **found})
+        failures += check_bucket(length, found, threshold)
     return {"buckets": figures}, failures
 
 

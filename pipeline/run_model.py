@@ -26,8 +26,6 @@ class ModelRun:
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow", as the child found it.
         runtime_version: Version of that package.
         adapter: Name of the GPU that ran it; None for a CPU.
-        bucket_outputs: float32 `(graphs, n, num_classes)`, the shortest graph first, NaN where an
-            input does not fit; None where that was not asked for, or the file has one graph.
     """
 
     token_ids: NDArray[np.int32]
@@ -35,7 +33,6 @@ class ModelRun:
     runtime: str
     runtime_version: str
     adapter: str | None = None
-    bucket_outputs: NDArray[np.float32] | None = None
 
 
 def run_model(
@@ -46,7 +43,6 @@ def run_model(
     token_ids: NDArray[np.int32] | None = None,
     delegate: str | None = "cpu",
     device: Device | None = None,
-    every_bucket: bool = False,
 ) -> ModelRun:
     """Runs every text through the file with `device_runner`, as a device would.
 
@@ -60,7 +56,6 @@ def run_model(
         delegate: What runs the file, one of `device_runner.loading.DELEGATES`; None is what an
             artifact is made for.
         device: Where the child runs; None is this machine.
-        every_bucket: Whether each input also runs in every graph that it fits.
 
     Raises:
         ValueError: The runner refused the file, was ended by a signal (RunnerDiedError), or took
@@ -72,7 +67,6 @@ def run_model(
         np.save(folder / "token_ids.npy", token_ids)
         source = f"--token-ids={folder / 'token_ids.npy'}"
     chosen = [f"--delegate={delegate}"] if delegate else []
-    chosen += ["--every-bucket"] if every_bucket else []
     said: dict[str, Any] = (device or LocalDevice()).run(
         ["run", source, f"--output={output}", *chosen, "--", str(model)],
         time_limit_s=TIME_LIMIT_SECONDS,
@@ -84,5 +78,31 @@ def run_model(
             said["runtime"],
             said["runtime_version"],
             said.get("adapter"),
-            arrays.get("bucket_outputs"),
         )
+
+
+def run_in_every_bucket(
+    artifact: Path, folder: Path, *, token_ids: NDArray[np.int32], device: Device
+) -> NDArray[np.float32]:
+    """Runs every input in each graph of an artifact with several that it fits.
+
+    Args:
+        artifact: The artifact folder.
+        folder: Where the child's input and output go.
+        token_ids: int32 `(n, sequence_length)`.
+        device: Where the child runs.
+
+    Returns:
+        float32 `(graphs, n, num_classes)`, the shortest graph first; NaN where an input does not
+        fit.
+
+    Raises:
+        ValueError: As for `run_model`.
+    """
+    output, source = folder / "outputs.npz", folder / "token_ids.npy"
+    np.save(source, token_ids)
+    options = [f"--token-ids={source}", f"--output={output}", "--delegate=cpu", "--every-bucket"]
+    device.run(["run", *options, "--", str(artifact)], time_limit_s=TIME_LIMIT_SECONDS)
+    with np.load(output, allow_pickle=False) as arrays:
+        outputs: NDArray[np.float32] = arrays["bucket_outputs"]
+    return outputs

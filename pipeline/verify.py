@@ -86,10 +86,9 @@ def verify(
     result["failures"] += goldens
     figures, failures = verify_buckets(
         Path(artifact),
-        opened.manifest.bucket_lengths,
+        opened.manifest,
         ran.token_ids,
         threshold=Threshold(**result["threshold"]),
-        multi_label=opened.manifest.multi_label,
         device=target,
     )
     result.update(figures)

@@ -24,17 +24,23 @@ from device_runner.manifest import write_manifest
 from device_runner.op_profile import profile_ops
 from device_runner.runnable import open_runnable
 from device_runner.signatures import bucket_length, bucket_name
+from device_runner.texts import read_texts
 from tfpipe import bucket_verification
 from tfpipe.bench import bench, format_bench
 from tfpipe.bucket_verification import check_bucket, describe, texts_of_every_length
 from tfpipe.check import check
 from tfpipe.cli import cli
+from tfpipe.export import artifact as artifact_module
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.buckets import cheapest_lengths, choose_buckets, parse_buckets
+from tfpipe.export.model_file import bucket_lengths
+from tfpipe.export.options import default_name
 from tfpipe.export.pack import content_of
 from tfpipe.export.target import ExportError
 from tfpipe.predict import predict
+from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS
+from tfpipe.variant import load_tokenizer
 from tfpipe.verify import VerificationError, verify
 
 LENGTH = 12
@@ -201,10 +207,12 @@ def test_note_says_what_runs_the_first_graph_alone(artifacts: dict[str, Path]) -
     assert "several-subgraphs" in {entry["code"] for entry in for_mediapipe["findings"]}
 
 
-def test_multiply_adds_are_those_of_one_run(artifacts: dict[str, Path], exported_run: Path) -> None:
-    whole = check(exported_run / "exports" / "cpu-float32" / "model.tflite")
-    bucketed = check(artifacts["lstm-int8"] / "model.tflite")
-    assert bucketed["multiply_adds"] == whole["multiply_adds"]
+def test_multiply_adds_are_those_of_one_run(artifacts: dict[str, Path]) -> None:
+    # The full length alone: 12 inputs and 11 states of 8 values times 4 gates of 8 units; a head of
+    # mean and maximum of states and of embeddings for 3 classes.
+    expected = 12 * 8 * 32 + 11 * 8 * 32 + 4 * 8 * 3
+    found = check(artifacts["lstm-int8"] / "model.tflite")["multiply_adds"]
+    assert found == {"FULLY_CONNECTED": expected}
 
 
 @pytest.mark.parametrize("cell", ["lstm-int8", "transformer-dynamic_int8"])
@@ -248,15 +256,39 @@ def test_predict_and_per_op_profile_take_the_file(artifacts: dict[str, Path]) ->
     assert profile_ops(str(artifacts["lstm-int8"]), num_runs=5)["ops"]
 
 
-def test_option_reaches_the_export(trained_runs: dict[str, Path], tmp_path: Path) -> None:
-    run = Path(shutil.copytree(trained_runs["transformer"], tmp_path / "run"))
-    done = CliRunner().invoke(cli, ["export", str(run), "--buckets", "auto:2"])
+def test_option_reaches_the_export(
+    trained_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(
+        artifact_module,
+        "export_artifact",
+        lambda run, options, overwrite: given.append(options) or {"name": "made"},
+    )
+    done = CliRunner().invoke(cli, ["export", "somewhere", "--buckets", "auto:2"])
     assert done.exit_code == 0, done.output
-    folder = run / "exports" / "cpu-float32-buckets"
-    shorter, full = read_artifact(folder).manifest.bucket_lengths
-    assert 1 <= shorter < full == LENGTH
-    done = CliRunner().invoke(cli, ["export", str(run), "--buckets", "soon"])
+    assert [options.buckets for options in given] == ["auto:2"]
+    assert default_name(given[0]) == "cpu-float32-buckets"
+
+
+def test_option_that_cannot_be_read_is_an_error(trained_runs: dict[str, Path]) -> None:
+    arguments = ["export", str(trained_runs["transformer"]), "--buckets", "soon"]
+    done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 1 and "buckets='soon' is neither" in done.output
+
+
+def test_lengths_are_chosen_from_the_training_texts(trained_runs: dict[str, Path]) -> None:
+    folder = RunFolder(trained_runs["transformer"])
+    tokenizer = load_tokenizer(folder)
+    found = bucket_lengths(ExportOptions(buckets="auto:2"), folder, tokenizer, LENGTH)
+    texts = list(read_texts(folder.examples("calibration")))
+    lengths = [len(tokenizer.encode(text, LENGTH)) for text in texts]
+    costs = {
+        shorter: sum(shorter if length <= shorter else LENGTH for length in lengths)
+        for shorter in range(1, LENGTH)
+    }
+    assert found == (min(costs, key=lambda shorter: costs[shorter]),)
+    assert bucket_lengths(ExportOptions(), folder, tokenizer, LENGTH) == ()
 
 
 def test_manifest_without_the_files_graphs_is_refused(
@@ -275,14 +307,14 @@ def test_manifest_without_the_files_graphs_is_refused(
 def test_graph_that_computes_something_else_fails_verification(
     artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_model = bucket_verification.run_model
+    run_in_every_bucket = bucket_verification.run_in_every_bucket
 
     def spoiled(*arguments: Any, **options: Any) -> Any:
-        ran = run_model(*arguments, **options)
-        ran.bucket_outputs[0] = ran.bucket_outputs[0][:, ::-1]
-        return ran
+        outputs = run_in_every_bucket(*arguments, **options)
+        outputs[0] = outputs[0][:, ::-1]
+        return outputs
 
-    monkeypatch.setattr(bucket_verification, "run_model", spoiled)
+    monkeypatch.setattr(bucket_verification, "run_in_every_bucket", spoiled)
     run = Path(shutil.copytree(artifacts["transformer-dynamic_int8"].parents[1], tmp_path / "run"))
     with pytest.raises(VerificationError, match=r"bucket 4: agreement=0\.\d+ with the full length"):
         verify(run / "exports" / "transformer-dynamic_int8")
