@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def parse_buckets(asked: str) -> int | tuple[int, ...]:
 
 
 def choose_buckets(
-    asked: str, token_lengths: NDArray[np.integer], sequence_length: int
+    asked: str, token_lengths: NDArray[np.integer[Any]], sequence_length: int
 ) -> tuple[int, ...]:
     """Returns the lengths of the graphs beside the full one, shortest first.
 
@@ -74,7 +75,7 @@ def choose_buckets(
 
 
 def cheapest_lengths(
-    token_lengths: NDArray[np.integer], sequence_length: int, max_graphs: int
+    token_lengths: NDArray[np.integer[Any]], sequence_length: int, max_graphs: int
 ) -> tuple[int, ...]:
     """Returns the lengths below the full one that make the mean length of the graph that a text
     runs in smallest, exactly, by dynamic programming.
@@ -93,7 +94,8 @@ def cheapest_lengths(
     ).cumsum()  # texts[n]: of at most n tokens
     # costs[end]: least sum of graph lengths over texts of at most `end` tokens, the longest graph
     # having `end`; with one graph at first, with one more after each round.
-    costs, before = texts * ends, []
+    costs = texts * ends
+    before: list[NDArray[Any]] = []
     possible = ends[:, None] < ends[None, :]
     for _ in range(max_graphs - 1):
         extended = costs[:, None] + (texts[None, :] - texts[:, None]) * ends[None, :]
@@ -101,7 +103,8 @@ def cheapest_lengths(
         extended[0, 0] = 0
         before.append(extended.argmin(0))  # the first of equal ones: 0, no shorter graph at all
         costs = extended.min(0)
-    lengths, end = [], sequence_length
+    lengths: list[int] = []
+    end = sequence_length
     for shorter in reversed(before):
         end = int(shorter[end])
         if end == 0:
