@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def with_buckets(model: Model) -> Model:
         ValueError: The runtime cannot allocate one of the graphs, or a signature's tensors are
             not those of a shorter classification.
     """
-    found = getattr(model.interpreter, "_get_full_signature_list", dict)()
+    found: Dict[str, Any] = getattr(model.interpreter, "_get_full_signature_list", dict)()
     lengths = {name: bucket_length(name) for name in found}
     if not any(lengths.values()):
         return model

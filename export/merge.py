@@ -70,7 +70,7 @@ def adopt_operators(
 
 def raise_min_runtime(merged: Any, model: Any) -> None:
     """Records the newer one of two files' oldest runtimes."""
-    entries = [
+    entries: list[Any] = [
         next((item for item in found.metadata or [] if item.name == MIN_RUNTIME_KEY), None)
         for found in (merged, model)
     ]
