@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from device_runner import __version__
 from device_runner.op_command import add_op_command
+from device_runner.run_command import add_run_command
 
 # NumPy and the runtime are imported by the commands that need them, so that `info` can say what
 # is missing on a bare device.
@@ -100,39 +100,6 @@ def _verify(options: argparse.Namespace) -> Tuple[Any, int]:
     return value, 0 if value["passed"] else 1
 
 
-def _run(options: argparse.Namespace) -> Tuple[Any, int]:
-    import numpy as np
-
-    from device_runner.files import write_file_atomic
-    from device_runner.runnable import open_runnable
-    from device_runner.texts import read_texts, read_token_ids
-
-    runnable = open_runnable(options.artifact, options.num_threads, delegate=options.delegate)
-    model = runnable.model
-    if options.token_ids:
-        token_ids = read_token_ids(options.token_ids)
-    else:
-        rows = [runnable.encode(text) for text in read_texts(options.input)]
-        token_ids = np.concatenate(rows + [np.zeros((0, model.sequence_length), np.int32)])
-    runnable.check_token_ids(token_ids)
-    outputs = np.empty((len(token_ids), model.num_classes), np.float32)
-    for index in range(len(token_ids)):
-        outputs[index] = model.run(token_ids[index : index + 1])
-    buffer = io.BytesIO()
-    np.savez(buffer, token_ids=token_ids, outputs=outputs)
-    write_file_atomic(options.output, buffer.getvalue())
-    return {
-        "artifact": options.artifact,
-        "output": options.output,
-        "num_examples": len(token_ids),
-        "model_sha256": runnable.model_sha256,
-        "runtime": model.runtime,
-        "runtime_version": model.runtime_version,
-        "delegate": model.delegate,
-        "adapter": model.adapter,
-    }, 0
-
-
 def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
     from device_runner.benchmark import benchmark
     from device_runner.files import write_json_atomic
@@ -195,17 +162,7 @@ def _add_commands_on_texts(add: Callable[..., argparse.ArgumentParser]) -> None:
     predict.add_argument("--file", help=".jsonl with a text in each line's object, or plain lines")
     verify = add("verify", _verify, "Checks digests and goldens.", "verify exports/lstm")
     verify.add_argument("artifact", help="artifact folder")
-    run = add(
-        "run",
-        _run,
-        "Writes token ids and outputs of many texts.",
-        "run exports/lstm --input test.jsonl --output outputs.npz",
-    )
-    run.add_argument("artifact", help="artifact folder or .tflite file")
-    source = run.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", help="file of texts, .jsonl or plain lines")
-    source.add_argument("--token-ids", help=".npy file, whole numbers (n, sequence_length)")
-    run.add_argument("--output", required=True, help=".npz file to write")
+    add_run_command(add)
 
 
 def _add_commands_on_time(add: Callable[..., argparse.ArgumentParser]) -> None:

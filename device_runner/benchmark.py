@@ -11,7 +11,14 @@ from device_runner.cycles import measure_cycles
 from device_runner.encode import Tokenizer
 from device_runner.latency import measure, read_timer
 from device_runner.profiles import Profile, as_profile
-from device_runner.record import describe_measurement, doubts, identity, input_notes, samples
+from device_runner.record import (
+    describe_inputs,
+    describe_measurement,
+    doubts,
+    identity,
+    input_notes,
+    samples,
+)
 from device_runner.runnable import Runnable, check_goldens, open_runnable
 from device_runner.texts import read_texts, read_token_ids
 from device_runner.turn import Contestant
@@ -71,7 +78,7 @@ def benchmark(
     records = []
     for runnable, (contestant, source), measurement in zip(runnables, fed, measurements):
         record = identity(runnable)
-        record.update(input_source=source, num_inputs=len(contestant.inputs), **shared)
+        record.update(input_source=source, **describe_inputs(runnable, contestant.inputs), **shared)
         numbers = describe_measurement(measurement, profile)
         record.update(numbers)
         # The last input that was set; after the measurement, which must not know of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ class LoadedModel:
         runtime: Name of the runtime that loaded it.
         runtime_version: Its version.
         sequence_length: T, token ids of one input.
+        bucket_lengths: Lengths of the graphs that texts are shared among; empty for one graph.
         set_input: Copies int32 (1, T) token ids into the input.
         invoke: Runs the model on the input that was set.
         get_output: Returns a copy of the last output, float32 (C,).
@@ -22,6 +23,7 @@ class LoadedModel:
     runtime: str
     runtime_version: str
     sequence_length: int
+    bucket_lengths: Sequence[int] = ()
     set_input: Callable[[np.ndarray[Any, Any]], None]
     invoke: Callable[[], None]
     get_output: Callable[[], np.ndarray[Any, Any]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Optional, Union
 
+from device_runner.buckets import with_buckets
 from device_runner.edgetpu import COMPILED_FILE, TailModel, load_tail_model
 from device_runner.gpu import GpuModel, load_gpu_model
 from device_runner.interpreter import Model, load_model
@@ -65,4 +66,4 @@ def load_any_model(
         return load_tail_model(folder, num_threads, delegate)
     if delegate == "gpu":
         return load_gpu_model(path, num_threads)
-    return load_model(path, num_threads, runtime)
+    return with_buckets(load_model(path, num_threads, runtime))

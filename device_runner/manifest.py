@@ -9,6 +9,8 @@ from typing import Any, Dict, List, Optional
 from device_runner import schema
 from device_runner.files import write_json_atomic
 from device_runner.schema import check_fields, parse_json, shorten
+from device_runner.signatures import bucket_length
+from device_runner.signatures import classification_signature as classification_signature
 from device_runner.tokenizer_spec import TokenizerSpec
 
 SCHEMA_VERSION = 1
@@ -68,7 +70,8 @@ class Manifest:
         model_file: Name of the model's file in the folder.
         sequence_length: Token ids of one input, padding included.
         num_classes: Outputs of the model, which are the lines of labels.txt.
-        signatures: Inputs and outputs by name; the first is the full-length classification.
+        signatures: Inputs and outputs by name; the first is the full-length classification, those
+            of shorter lengths are named by `bucket_name`.
         tokenizer: What `TokenizerSpec.to_json` gives.
         files: Digest and size of every file that belongs to the artifact.
         recipe: The recipe that trained the model.
@@ -122,6 +125,13 @@ class Manifest:
     def model_sha256(self) -> str:
         """SHA-256 of the model's file."""
         return str(self.files[self.model_file]["sha256"])
+
+    @property
+    def bucket_lengths(self) -> List[int]:
+        """Lengths of the graphs for shorter texts, the full length last; empty without any."""
+        found = [bucket_length(signature["name"]) for signature in self.signatures]
+        lengths = sorted(length for length in found if length)
+        return lengths + [self.sequence_length] if lengths else []
 
     def to_json(self) -> Dict[str, Any]:
         """Returns the manifest as JSON values, schema_version first."""
@@ -213,17 +223,3 @@ def _check_signatures(manifest: Manifest) -> None:
             f"{MANIFEST_FILE}: signatures[0] is {shorten(manifest.signatures[0], 400)}, expected "
             f"{expected} from sequence_length and num_classes. Export the artifact again."
         )
-
-
-def classification_signature(sequence_length: int, num_classes: int) -> Dict[str, Any]:
-    """Returns the signature of a full-length classification of one text.
-
-    Args:
-        sequence_length: Token ids of one input, padding included.
-        num_classes: Probabilities of one output.
-    """
-    return {
-        "name": "classify",
-        "inputs": [{"name": "token_ids", "dtype": "int32", "shape": [1, sequence_length]}],
-        "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [1, num_classes]}],
-    }

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from device_runner.buckets import BucketedModel
 from device_runner.interpreter import Model
 from device_runner.litert_c import ProfiledModel, ProfilerError, names_of
 from device_runner.percentiles import percentile
@@ -24,7 +25,7 @@ _ATOL = 1e-4
 def profile_ops(
     path: str, *, num_threads: int = 1, num_runs: int = 500, texts: Optional[str] = None
 ) -> Dict[str, Any]:
-    """Returns where the time of a call goes, op by op.
+    """Returns where the time of a call goes, op by op; of several graphs, that of full length.
 
     The runtime's own profiler is asked, LiteRT's, which its compiled model has and its
     interpreter has not: the same kernels behind another interface. It reads the clock around each
@@ -58,6 +59,8 @@ def profile_ops(
     if num_runs < 1:
         raise ValueError(f"num_runs={num_runs}, expected at least 1. Use 500.")
     runnable = open_runnable(path, num_threads)
+    if isinstance(runnable.model, BucketedModel):
+        runnable.model.use_full_length()
     if not isinstance(runnable.model, Model) or runnable.model.runtime != "ai-edge-litert":
         raise ProfilerError(
             f"{runnable.model.runtime} {runnable.model.runtime_version} has no profiler in Python. "

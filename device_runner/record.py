@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
 
 from device_runner.paced import describe_pace
 from device_runner.percentiles import describe, percentile
@@ -35,6 +37,35 @@ def identity(runnable: Runnable) -> Dict[str, Any]:
         "is_software_gpu": model.is_software,
         "num_threads": model.num_threads,
         "init_ns": model.init_ns,
+    }
+
+
+def describe_inputs(runnable: Runnable, inputs: Sequence[np.ndarray[Any, Any]]) -> Dict[str, Any]:
+    """Returns what the calls were fed with: latencies of real texts hold for texts of such lengths.
+
+    Args:
+        runnable: What was measured.
+        inputs: int32 (1, T) token ids, each in turn; at least one.
+
+    Returns:
+        `num_inputs`, `mean_tokens` (real tokens of one, padding left out) and `buckets`: for each
+        graph its `sequence_length` and the `share` of the inputs that run in it; None where the
+        file has one graph.
+    """
+    model = runnable.model
+    real = [row[0].nonzero()[0] for row in inputs]
+    lengths = [int(places[-1]) + 1 if len(places) else 0 for places in real]
+    buckets = None
+    if model.bucket_lengths:
+        ends = np.searchsorted(model.bucket_lengths, lengths)
+        buckets = [
+            {"sequence_length": length, "share": float((ends == place).mean())}
+            for place, length in enumerate(model.bucket_lengths)
+        ]
+    return {
+        "num_inputs": len(inputs),
+        "mean_tokens": sum(lengths) / len(lengths),
+        "buckets": buckets,
     }
 
 

@@ -157,6 +157,12 @@ def open_runnable(
             f"the manifest says {manifest.sequence_length} and {manifest.num_classes}. Export "
             "the artifact again."
         )
+    # An accelerator, and whatever is not TFLite, runs the full length alone.
+    if delegate == "cpu" and list(model.bucket_lengths) != manifest.bucket_lengths:
+        raise ValueError(
+            f"{artifact.model_path} has graphs of the lengths {list(model.bucket_lengths)}, the "
+            f"manifest says {manifest.bucket_lengths}. Export the artifact again."
+        )
     size = os.path.getsize(artifact.model_path)
     return Runnable(where, artifact, model, manifest.model_sha256, size)
 

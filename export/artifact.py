@@ -16,10 +16,11 @@ from device_runner.manifest import (
     classification_signature,
     write_manifest,
 )
+from device_runner.signatures import bucket_name
 from tfpipe.export.golden import write_golden
 from tfpipe.export.model_file import open_runtime, write_model
 from tfpipe.export.options import ExportOptions as ExportOptions
-from tfpipe.export.options import check_quantized, default_name
+from tfpipe.export.options import check_buckets, check_quantized, default_name
 from tfpipe.export.target import TARGETS, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
@@ -64,6 +65,7 @@ def export_artifact(
         lowering=options.lowering,
         sequence_length=length,
     )
+    check_buckets(options)
     require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)
@@ -129,7 +131,13 @@ def make_manifest(
         min_runtime=facts["min_runtime"],
         sequence_length=length,
         num_classes=len(labels),
-        signatures=[classification_signature(length, len(labels))],
+        signatures=[
+            classification_signature(length, len(labels)),
+            *(
+                classification_signature(shorter, len(labels), name=bucket_name(shorter))
+                for shorter in facts["buckets"]
+            ),
+        ],
         tokenizer=tokenizer.spec.to_json(),
         threshold=THRESHOLD if content["multi_label"] else None,
         files=files,

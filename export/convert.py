@@ -17,6 +17,7 @@ from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
+from tfpipe.export.merge import merge_files
 from tfpipe.export.observed import with_observed_ranges
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounded_layers import find_unknown
@@ -36,32 +37,54 @@ def main(job_path: Path) -> None:
 
     "calibration", for int8 of a float variant alone, is a .npy file of int32
     `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
-    "probe", if given, is another; what Keras makes of it goes into KERAS_FILE beside the job.
+    "buckets", if given, are lengths of texts that get a graph of their own beside the full one.
+    "probe", if given, is another .npy file of ids; what Keras makes of them goes into KERAS_FILE
+    beside the job.
     What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
     with save_refusal(job_path):
-        # The trace remembers the variables that it read: the model has to outlive it.
-        model, function = build_function(job, GPU_LAYERS if job["target"] in GPU_TARGETS else None)
+        model = build_model(job)
+        layers = GPU_LAYERS if job["target"] in GPU_TARGETS else None
+        forms = [(length, build_function(model, job, layers, length)) for length in lengths_of(job)]
+    files = [convert_form(*form, model, job, job_path.parent) for form in forms]
     if "probe" in job:
         np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
+    data = files[0]
+    if job["target"] == "cpu":
+        data = merge_files(files, job.get("buckets", ()))
+    elif job["scheme"] == "float16":
+        data = widen_tables(data)
+    Path(job["output"]).write_bytes(data)
+
+
+def lengths_of(job: dict[str, Any]) -> list[int]:
+    """Returns the run's sequence length, then those of the shorter graphs that are asked for."""
+    content = RunFolder(Path(job["run"])).read()
+    return [content["recipe"]["data"]["sequence_length"], *job.get("buckets", ())]
+
+
+def convert_form(length: int, function: Any, model: Any, job: dict[str, Any], work: Path) -> bytes:
+    """Returns the .tflite file of the model's inference form for texts of at most `length`
+    tokens."""
     module = tf.Module()
     # A fused recurrence keeps its layer's variables, which must belong to what is saved.
     module.kept = list(function.graph.variables)
-    saved = job_path.parent / "saved_model"
+    saved = work / f"saved_model-{length}"
     tf.saved_model.save(module, str(saved), signatures={SIGNATURE_NAME: function})
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved), signature_keys=[SIGNATURE_NAME]
     )
-    set_scheme(converter, job, calibrate=not isinstance(model, QuantizedModel))
+    set_scheme(converter, job)
+    if "calibration" in job and not isinstance(model, QuantizedModel):
+        calibration = np.load(job["calibration"], allow_pickle=False)[:, :length]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
     if getattr(model, "per_tensor", False):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    data = converter.convert()
-    if job["target"] in GPU_TARGETS and job["scheme"] == "float16":
-        data = widen_tables(data)
-    Path(job["output"]).write_bytes(data)
+    return bytes(converter.convert())
 
 
 @contextlib.contextmanager
@@ -75,43 +98,52 @@ def save_refusal(job_path: Path) -> Iterator[None]:
         sys.exit(1)
 
 
+def build_model(job: dict[str, Any]) -> Any:
+    """Returns the model of the job's variant, rounded where the job asks for that.
+
+    Raises:
+        ValueError: The weights do not fit the run.
+    """
+    model = load_model(RunFolder(Path(job["run"])), job["variant"])
+    if not wants_observed_ranges(job, model):
+        return model
+    token_ids = np.load(job["calibration"], allow_pickle=False)
+    return with_observed_ranges(model, token_ids, per_tensor=needs_tensor_scales(job))
+
+
 def build_function(
-    job: dict[str, str], layers: Mapping[type, Callable[..., Any]] | None = None
-) -> tuple[Any, Any]:
-    """Returns the model of the job's variant and its inference form; `layers` as for
+    model: Any,
+    job: dict[str, Any],
+    layers: Mapping[type, Callable[..., Any]] | None,
+    length: int,
+) -> Any:
+    """Returns the model's inference form for texts of at most `length` tokens; `layers` as for
     `inference_form`. The form's trace remembers the model's variables: the model has to outlive it.
 
     Raises:
-        ValueError: The weights do not fit the run, or a layer has no inference form.
+        ValueError: A layer has no inference form.
     """
-    folder = RunFolder(Path(job["run"]))
-    content = folder.read()
-    model = load_model(folder, job["variant"])
-    if wants_observed_ranges(job, model):
-        token_ids = np.load(job["calibration"], allow_pickle=False)
-        model = with_observed_ranges(model, token_ids, per_tensor=needs_tensor_scales(job))
-    function = inference_form(
+    return inference_form(
         model,
-        sequence_length=content["recipe"]["data"]["sequence_length"],
+        sequence_length=length,
         lowering=job["lowering"],
-        multi_label=content["multi_label"],
+        multi_label=RunFolder(Path(job["run"])).read()["multi_label"],
         layers=layers,
     )
-    return model, function
 
 
-def wants_observed_ranges(job: dict[str, str], model: Any) -> bool:
+def wants_observed_ranges(job: dict[str, Any], model: Any) -> bool:
     """Returns whether an int8 file is made of rounded values; where not, the converter chooses."""
-    is_integer = "calibration" in job and job["target"] == "cpu" and job["lowering"] != "fused"
-    return is_integer and not isinstance(model, QuantizedModel) and find_unknown(model) is None
+    is_integer = "calibration" in job and job["target"] in ("cpu", "web")
+    return is_integer and job["lowering"] != "fused" and find_unknown(model) is None
 
 
-def needs_tensor_scales(job: dict[str, str]) -> bool:
+def needs_tensor_scales(job: dict[str, Any]) -> bool:
     """Returns whether the job's runtime has no dense layers with a scale for each output."""
     return (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE)
 
 
-def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
+def keras_probabilities(job: dict[str, Any]) -> NDArray[np.float32]:
     """Returns what the trained model makes of the job's "probe", `(n, num_classes)`."""
     folder = RunFolder(Path(job["run"]))
     logits = load_model(folder, job["variant"])(np.load(job["probe"], allow_pickle=False))
@@ -120,7 +152,7 @@ def keras_probabilities(job: dict[str, str]) -> NDArray[np.float32]:
     return probabilities
 
 
-def set_scheme(converter: Any, job: dict[str, str], *, calibrate: bool) -> None:
+def set_scheme(converter: Any, job: dict[str, Any]) -> None:
     """Sets the types of weights and activations; Flex ops are never allowed."""
     scheme = job["scheme"]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -131,10 +163,6 @@ def set_scheme(converter: Any, job: dict[str, str], *, calibrate: bool) -> None:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if calibrate and "calibration" in job:
-        calibration = np.load(job["calibration"], allow_pickle=False)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
 
 
 if __name__ == "__main__":

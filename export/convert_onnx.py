@@ -14,7 +14,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from tfpipe.export.convert import build_function, save_refusal
+from tfpipe.export.convert import build_function, build_model, lengths_of, save_refusal
 from tfpipe.export.converter import FACTS_FILE
 from tfpipe.export.lowering import INPUT_NAME, OUTPUT_NAME
 from tfpipe.export.onnx_form import HANDLERS, ONNX_LAYERS
@@ -29,7 +29,9 @@ def main(job_path: Path) -> None:
     """Reads a job as `tfpipe.export.convert` does; writes the model and FACTS_FILE beside it."""
     job = json.loads(job_path.read_text("utf-8"))
     with save_refusal(job_path):
-        _model, concrete = build_function(job, ONNX_LAYERS)
+        # The trace remembers the variables that it read: the model has to outlive it.
+        keras_model = build_model(job)
+        concrete = build_function(keras_model, job, ONNX_LAYERS, lengths_of(job)[0])
     token_ids = tf.TensorSpec(concrete.inputs[0].shape, tf.int32, name=INPUT_NAME)
     model, _ = tf2onnx.convert.from_function(
         tf.function(lambda token_ids: concrete(token_ids), autograph=False),

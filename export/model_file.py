@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from device_runner.encode import Tokenizer
+from device_runner.texts import read_texts
 from tfpipe.check import check
 from tfpipe.devices import Device, open_device
 from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
+from tfpipe.export.buckets import choose_buckets
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
 from tfpipe.export.converter import FACTS_FILE, convert
@@ -38,20 +41,9 @@ def write_model(
     content."""
     work = staging / "work"
     work.mkdir()
-    content = folder.read()
-    length = content["recipe"]["data"]["sequence_length"]
+    length = folder.read()["recipe"]["data"]["sequence_length"]
     tokenizer = load_tokenizer(folder, options.variant)
-    job = {
-        "run": str(folder.path),
-        "variant": options.variant,
-        "target": options.target,
-        "scheme": options.scheme,
-        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
-    }
-    if options.scheme == "int8" and not is_quantized(folder, options.variant):
-        calibration = work / "calibration.npy"
-        np.save(calibration, calibration_ids(folder, tokenizer, length))
-        job["calibration"] = str(calibration)
+    job = make_job(work, folder, options, tokenizer)
     candidates: list[dict[str, Any]] = []
     lowering = lowerings[0]
     if len(lowerings) == 1:
@@ -68,6 +60,7 @@ def write_model(
         **check_model(facts, count_parameters(folder, options.variant)),
         "lowering": lowering,
         "candidates": candidates,
+        "buckets": job["buckets"],
         "mediapipe": mediapipe,
     }
     if options.target == "edgetpu":
@@ -75,14 +68,47 @@ def write_model(
     return checked
 
 
+def make_job(
+    work: Path, folder: RunFolder, options: ExportOptions, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """Returns what the converter's process is told, without the lowering; calibration inputs are
+    written into `work`."""
+    length = folder.read()["recipe"]["data"]["sequence_length"]
+    job: dict[str, Any] = {
+        "run": str(folder.path),
+        "variant": options.variant,
+        "target": options.target,
+        "scheme": options.scheme,
+        "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
+        "buckets": list(bucket_lengths(options, folder, tokenizer, length)),
+    }
+    if options.scheme == "int8" and not is_quantized(folder, options.variant):
+        calibration = work / "calibration.npy"
+        np.save(calibration, calibration_ids(folder, tokenizer, length))
+        job["calibration"] = str(calibration)
+    return job
+
+
 def read_facts(path: Path, job: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the converter wrote down about its file, else what `check` finds in it."""
+    """Returns what the child wrote of a file that only it can look into, else what `check` says."""
     facts_file = path.with_name(FACTS_FILE)
     if facts_file.is_file():
         facts: dict[str, Any] = json.loads(facts_file.read_text("utf-8"))
         return facts
     rules = "web" if job["target"] == "web" else "cpu"
     return check(path, target=rules, runtime=job["runtime"])
+
+
+def bucket_lengths(
+    options: ExportOptions, folder: RunFolder, tokenizer: Tokenizer, sequence_length: int
+) -> tuple[int, ...]:
+    """Returns the lengths of the graphs beside the full one, chosen from the training texts that
+    the run keeps where the options leave them open."""
+    if options.buckets is None:
+        return ()
+    texts = read_texts(folder.examples("calibration"))
+    lengths = np.array([len(tokenizer.encode(text, sequence_length)) for text in texts])
+    return choose_buckets(options.buckets, lengths, sequence_length)
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfpipe.devices.environment import parse_runtime
+from tfpipe.export.buckets import parse_buckets
 from tfpipe.export.target import ExportError
 
 
@@ -22,6 +23,8 @@ class ExportOptions:
             for the host's own.
         name: The artifact's; None makes one of variant, target and scheme.
         num_segments: How many Edge TPUs share the model.
+        buckets: Further graphs for shorter texts, see `tfpipe.export.buckets.parse_buckets`; None
+            for the full length alone.
     """
 
     target: str = "cpu"
@@ -31,6 +34,7 @@ class ExportOptions:
     runtime: str | None = None
     name: str | None = None
     num_segments: int = 1
+    buckets: str | None = None
 
 
 def default_name(options: ExportOptions) -> str:
@@ -38,9 +42,27 @@ def default_name(options: ExportOptions) -> str:
     parts = [options.target, options.scheme]
     if options.variant != "base":
         parts.insert(0, options.variant)
+    if options.buckets is not None:
+        parts.append("buckets")
     if options.runtime is not None:
         parts.append(parse_runtime(options.runtime).spec.replace("==", "-"))
     return "-".join(parts)
+
+
+def check_buckets(options: ExportOptions) -> None:
+    """Refuses `buckets` that no file of the target can have.
+
+    Raises:
+        ExportError: What is asked for cannot be read, or the target takes one graph only.
+    """
+    if options.buckets is None:
+        return
+    parse_buckets(options.buckets)
+    if options.target != "cpu":
+        raise ExportError(
+            f"buckets={options.buckets!r} with target={options.target!r}: only files for target "
+            "cpu hold several graphs. Leave --buckets out."
+        )
 
 
 def check_quantized(options: ExportOptions) -> None:

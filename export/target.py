@@ -118,8 +118,9 @@ def possible_lowerings(
     if lowering == "auto":
         # The fused op is slower than both others, in int8 many times.
         promising = ("loop", "unrolled") if sequence_length <= MAX_UNROLLED_STEPS else ("loop",)
-        possible = tuple(name for name in promising if name in limits.lowerings)
-        possible = possible or limits.lowerings
+        possible = tuple(name for name in limits.lowerings if name in promising)
+        # Only a CPU's file is measured where it will run: elsewhere the target's first is taken.
+        possible = possible[: None if target == "cpu" else 1] or limits.lowerings
     else:
         possible = (lowering,)
     if possible == ("unrolled",) and sequence_length > MAX_ASKED_UNROLLED_STEPS:

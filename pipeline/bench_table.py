@@ -10,6 +10,7 @@ _COLUMNS = (
     ("p50", "p50_ns"),
     ("p90", "p90_ns"),
     ("p99", "p99_ns"),
+    ("mean", "mean_ns"),
     ("end-to-end p50", "end_to_end_p50_ns"),
     ("first call", "first_invoke_ns"),
     ("init", "init_ns"),
@@ -87,7 +88,20 @@ _SHOWN_OPS = 6
 
 
 def _details(result: dict[str, Any]) -> list[str]:
-    return _minutes(result) + _pace(result) + _parts(result) + _cycles(result) + _ops(result)
+    more = _parts(result) + _cycles(result) + _ops(result)
+    return _buckets(result) + _minutes(result) + _pace(result) + more
+
+
+def _buckets(result: dict[str, Any]) -> list[str]:
+    """Returns a line about the graphs that the texts were shared among."""
+    found = result.get("buckets")
+    if not found:
+        return []
+    told = ", ".join(f"{entry['sequence_length']}: {entry['share']:.0%}" for entry in found)
+    return [
+        f"{result['name']}: texts of {result['mean_tokens']:.1f} tokens in the mean; run in graphs "
+        f"of length {told}"
+    ]
 
 
 def _cycles(result: dict[str, Any]) -> list[str]:

@@ -106,6 +106,11 @@ def train(data: str, run: Path, **options: Any) -> None:
     metavar="NAME==VERSION",
     help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
 )
+@click.option(
+    "--buckets",
+    metavar="auto|N,N",
+    help="Further graphs in the file for shorter texts; auto chooses their lengths.",
+)
 @click.option("--num-segments", default=1, show_default=True, help="Edge TPUs that share it.")
 @click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")

@@ -79,3 +79,30 @@ def run_model(
             said["runtime_version"],
             said.get("adapter"),
         )
+
+
+def run_in_every_bucket(
+    artifact: Path, folder: Path, *, token_ids: NDArray[np.int32], device: Device
+) -> NDArray[np.float32]:
+    """Runs every input in each graph of an artifact with several that it fits.
+
+    Args:
+        artifact: The artifact folder.
+        folder: Where the child's input and output go.
+        token_ids: int32 `(n, sequence_length)`.
+        device: Where the child runs.
+
+    Returns:
+        float32 `(graphs, n, num_classes)`, the shortest graph first; NaN where an input does not
+        fit.
+
+    Raises:
+        ValueError: As for `run_model`.
+    """
+    output, source = folder / "outputs.npz", folder / "token_ids.npy"
+    np.save(source, token_ids)
+    options = [f"--token-ids={source}", f"--output={output}", "--delegate=cpu", "--every-bucket"]
+    device.run(["run", *options, "--", str(artifact)], time_limit_s=TIME_LIMIT_SECONDS)
+    with np.load(output, allow_pickle=False) as arrays:
+        outputs: NDArray[np.float32] = arrays["bucket_outputs"]
+    return outputs

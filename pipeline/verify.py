@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.files import write_json_atomic
 from device_runner.loading import TARGET_DELEGATES
+from tfpipe.bucket_verification import verify_buckets
 from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
@@ -23,7 +24,7 @@ from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
-from tfpipe.thresholds import threshold_of
+from tfpipe.thresholds import Threshold, threshold_of
 from tfpipe.variant import is_quantized, load_model, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
@@ -83,6 +84,15 @@ def verify(
         ran = run_model(Path(artifact), Path(work), texts=lines, delegate=on_cpu, device=target)
     result = judge(opened, folder, ran, texts=texts, targets=targets)
     result["failures"] += goldens
+    figures, failures = verify_buckets(
+        Path(artifact),
+        opened.manifest,
+        ran.token_ids,
+        threshold=Threshold(**result["threshold"]),
+        device=target,
+    )
+    result.update(figures)
+    result["failures"] += failures
     if is_host:
         figures, failures = verify_on_gpu(Path(artifact), opened.manifest.target, ran)
         result.update(figures)

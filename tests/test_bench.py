@@ -361,6 +361,7 @@ def test_table_shows_numbers_and_every_doubt() -> None:
         "p50_ns": 123456,
         "p90_ns": 2345678,
         "p99_ns": None,
+        "mean_ns": 234567.8,
         "end_to_end_p50_ns": 999,
         "first_invoke_ns": 1000,
         "init_ns": 0,
@@ -379,10 +380,10 @@ def test_table_shows_numbers_and_every_doubt() -> None:
     failures = [{"artifact": "x", "error": "x: died"}]
     text = bench_module.format_bench({"results": [result], "failures": failures})
     assert text.splitlines() == [
-        "artifact  scheme  p50       p90      p99  end-to-end p50  first call  init    peak memory"
-        "  runs  validity",
-        "cpu-int8  int8    123.5 us  2.35 ms  -    1.0 us          1.0 us      0.0 us  3.0 MiB    "
-        "  100   degraded",
+        "artifact  scheme  p50       p90      p99  mean      end-to-end p50  first call  init    "
+        "peak memory  runs  validity",
+        "cpu-int8  int8    123.5 us  2.35 ms  -    234.6 us  1.0 us          1.0 us      0.0 us  "
+        "3.0 MiB      100   degraded",
         "cpu-int8: capped by time: measurement",
         "not measured: x: died",
         "local (native), ai-edge-litert 2.3.0, delegate cpu, 2 threads, profile quick",

@@ -116,6 +116,7 @@ def test_old_runtime_refuses_the_usual_file_and_proves_its_own(trained_runs, tmp
     assert (result["runtime"], result["runtime_version"]) == ("tflite-runtime", "2.14.0")
     assert result["passed"] is True
     assert verify(own["artifact"])["runtime"] == "ai-edge-litert"
-    # The mean over a text's tokens divides, which that runtime does not do in int8.
-    with pytest.raises(ExportError, match="op-type: DIV .* on int8 in tflite-runtime==2.14.0"):
-        export_artifact(run, ExportOptions(scheme="int8", runtime="oldest"))
+    # The mean over a text's tokens divides, in float32: that runtime has no int8 DIV.
+    whole = export_artifact(run, ExportOptions(scheme="int8", runtime="oldest"))
+    facts = json.loads((Path(whole["artifact"]) / "check.json").read_text())
+    assert facts["proof"]["proven"] is True and facts["ops"]["DIV"] >= 1

@@ -34,6 +34,14 @@ def find_advice(subject: Subject) -> Iterator[Finding]:
     yield from find_guards(subject)
     yield from find_two_outputs(subject)
     yield from find_record(subject)
+    yield from find_signatures(subject)
+
+
+def find_signatures(subject: Subject) -> Iterator[Finding]:
+    """Yields the note about a file with graphs beside the one that an interpreter runs first."""
+    others = {name: index for name, index in subject.model.signatures.items() if index}
+    if others and subject.target != "mediapipe":
+        yield finding("several-signatures", f"beside the first graph: {name_some(list(others))}.")
 
 
 def find_dynamic(subject: Subject) -> Iterator[Finding]:

@@ -38,8 +38,15 @@ class Subject:
     @cached_property
     def reachable(self) -> tuple[Graph, ...]:
         """The first graph, those of the signatures, and those that they call."""
+        return self._called_from([0, *self.model.signatures.values()])
+
+    @cached_property
+    def first(self) -> tuple[Graph, ...]:
+        """The first graph, which is what one run runs, and those that it calls."""
+        return self._called_from([0])
+
+    def _called_from(self, waiting: list[int]) -> tuple[Graph, ...]:
         graphs, found = self.model.graphs, set()
-        waiting = [0, *self.model.signatures.values()]
         while waiting:
             index = waiting.pop()
             if index in found or not 0 <= index < len(graphs):

@@ -175,6 +175,12 @@ CODES = {
         "the named release is newer than those whose ops are known here",
         "Run the file there once.",
     ),
+    "several-signatures": Code(
+        "info",
+        "the file has a graph for each of several signatures: what runs the first alone, as "
+        "MediaPipe and TFLite's benchmark_model do, gets that one or refuses the file",
+        "For MediaPipe export without --buckets.",
+    ),
     "no-ops": Code(
         "warning",
         "the file has no op: it computes nothing",
@@ -199,7 +205,7 @@ CODES = {
     "several-subgraphs": Code(
         "error",
         "MediaPipe's text classifier takes files of one subgraph",
-        "Unroll the recurrence (--lowering unrolled), and leave one signature in the file.",
+        "Unroll the recurrence (--lowering unrolled), and export without --buckets.",
     ),
     "metadata-missing": Code(
         "error",

@@ -18,15 +18,16 @@ LSTM_WEIGHTS = {
 
 
 def multiply_adds(subject: Subject) -> dict[str, int]:
-    """Returns {op name: multiply-adds of one run}, the largest first.
+    """Returns {op name: multiply-adds of one run of the first graph}, the largest first.
 
     A loop's body counts once: how often it runs is not written in the file.
     """
     counts: Counter[str] = Counter()
-    for graph, operator in subject.operators():
-        count = COUNTED.get(operator.name)
-        if count is not None:
-            counts[operator.name] += count(graph, operator)
+    for graph in subject.first:
+        for operator in graph.operators:
+            count = COUNTED.get(operator.name)
+            if count is not None:
+                counts[operator.name] += count(graph, operator)
     return {name: count for name, count in counts.most_common() if count}
 
 

@@ -91,6 +91,7 @@ def describe(subject: Subject, data: bytes) -> dict[str, Any]:
         "min_runtimes": min_runtimes(model.codes),
         "ops": count_ops(model),
         "bytes_by_dtype": count_bytes(model),
+        "bytes_by_kind": count_kinds(model),
         "findings": [finding.to_json() for finding in findings],
         "coverage": coverage(subject),
         "arena_bytes": arena_bytes(subject),
@@ -125,6 +126,15 @@ def count_bytes(model: Model) -> dict[str, int]:
                 seen.add(tensor.buffer)
                 sizes[tensor.dtype] += len(tensor.data)
     return {name: size for name, size in sizes.most_common() if size}
+
+
+def count_kinds(model: Model) -> dict[str, int]:
+    """Returns {"constants", "metadata", "graph"}: the file's bytes. "graph" is all that is neither:
+    tensors, ops, shapes, quantization parameters, names and padding."""
+    constants = sum(count_bytes(model).values())
+    metadata = sum(map(len, model.metadata.values()))
+    graph = model.size_bytes - constants - metadata
+    return {"constants": constants, "metadata": metadata, "graph": graph}
 
 
 def describe_boundary(model: Model) -> dict[str, list[dict[str, Any]]]:

@@ -30,8 +30,10 @@ def format_facts(result: dict[str, Any]) -> str:
     work = [f"{name} {count:,}" for name, count in result["multiply_adds"].items()]
     arena = result["arena_bytes"]
     loops = ", a loop's body counted once" if result["loops"] else ""
+    graph = result["bytes_by_kind"]["graph"]
     facts = {
-        "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} zipped",
+        "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} zipped; "
+        f"{graph:,} for the graph",
         "constants": join(f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()),
         "activations": "not planned" if arena is None else f"at least {arena:,} bytes at the peak",
         "multiply-adds": (join(work) or "none") + loops,
