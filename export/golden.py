@@ -15,6 +15,7 @@ from tfpipe.devices import Device
 from tfpipe.export.target import ExportError
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import run_model
+from tfpipe.thresholds import MAX_GPU_ERROR
 
 GOLDEN_TEXTS = 8
 # Texts that every tokenizer must get right, beside real ones: nothing at all, characters of many
@@ -23,8 +24,7 @@ HOSTILE_TEXTS = ("", "Ａ İstanbul ΣΑΣ café naïve 北京 ไทย 한국�
 # How far a golden output may be off on another machine. Float kernels add up in another order;
 # integer kernels round one quantum (1/256) otherwise, and a recurrence carries that on.
 GOLDEN_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "dynamic_int8": 0.05, "int8": 0.05}
-# A GPU may compute in float16 whatever the types of the weights are.
-TARGET_TOLERANCES = {"gpu": 0.02}
+TARGET_TOLERANCES = {"gpu": MAX_GPU_ERROR}
 
 
 def write_golden(

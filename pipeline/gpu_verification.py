@@ -10,11 +10,10 @@ import numpy as np
 
 from device_runner.loading import TARGET_DELEGATES
 from tfpipe.run_model import ModelRun, run_model
+from tfpipe.thresholds import MAX_GPU_ERROR
 
 # A software GPU takes up to 0.2 s for an unrolled LSTM.
 GPU_EXAMPLES = 32
-# A phone's GPU computes in float16: eleven bits, and a recurrence carries the rounding on.
-MAX_GPU_ERROR = 0.02
 
 
 def verify_on_gpu(artifact: Path, target: str, ran: ModelRun) -> tuple[dict[str, Any], list[str]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# How far an output on a GPU may be off. A phone's GPU computes in float16 whatever the types of the
+# weights are: eleven bits, and a recurrence carries the rounding on.
+MAX_GPU_ERROR = 0.02
+
 
 @dataclass(frozen=True)
 class Threshold:

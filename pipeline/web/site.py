@@ -16,6 +16,7 @@ from device_runner.manifest import GOLDEN_FILE, LABELS_FILE, MANIFEST_FILE, VOCA
 from device_runner.profiles import PROFILES, Profile
 from tfpipe import __version__
 from tfpipe.check import check
+from tfpipe.thresholds import MAX_GPU_ERROR
 from tfpipe.web.characters import character_table
 from tfpipe.web.package import RUNTIME, pinned_version, served_files
 
@@ -39,8 +40,6 @@ IMPORT_MAP = json.dumps(
         }
     }
 )
-# A phone's GPU may compute in float16 whatever is asked for; so `tfpipe.export.golden` for gpu.
-GPU_TOLERANCE = 0.02
 # How a browser can measure: it has no clock of its own for requests, and no thermometer.
 PAGE_PROFILES = ("quick", "mlperf")
 
@@ -121,7 +120,7 @@ def make_site(
         "artifacts": folders,
         "job": job,
         "stores": stores,
-        "gpu_tolerance": GPU_TOLERANCE,
+        "gpu_tolerance": MAX_GPU_ERROR,
         "profiles": {name: describe_profile(PROFILES[name]) for name in PAGE_PROFILES},
     }
     site: dict[str, Content] = {
