@@ -27,9 +27,13 @@ def prepare_gru(layer: keras.layers.GRU, inputs: Any) -> tuple[Any, Step]:
     products = tf.matmul(inputs, tf.constant(kernel)) + tf.constant(bias)
 
     def step(product: Any, hidden: Any) -> Any:
-        if hidden is None:
-            hidden = tf.zeros((1, units))
         x_update, x_reset, x_candidate = tf.split(product, 3, axis=1)
+        if hidden is None:
+            # With constants in place of products with zero, which no delegate need fold.
+            h_update, h_reset, h_candidate = np.split(recurrent_bias[None], 3, axis=1)
+            reset = tf.sigmoid(x_reset + h_reset)
+            candidate = tf.tanh(x_candidate + reset * h_candidate)
+            return candidate - tf.sigmoid(x_update + h_update) * candidate
         if after:
             recurrent = tf.matmul(hidden, tf.constant(recurrent_kernel)) + recurrent_bias
             h_update, h_reset, h_candidate = tf.split(recurrent, 3, axis=1)

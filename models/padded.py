@@ -23,7 +23,8 @@ class HoldLast(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         states, mask = inputs
-        return hold_last(states, mask)
+        last = pool(states, mask, "last")[:, None]
+        return last + mask * (states - last)
 
 
 @keras.utils.register_keras_serializable("tfpipe")
@@ -43,12 +44,6 @@ class FlagPadding(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any) -> Any:
         states, mask = inputs
         return flag_padding(states, mask)
-
-
-def hold_last(states: Any, mask: Any) -> Any:
-    """Returns `HoldLast`'s function; the inference form calls it with static shapes."""
-    last = pool(states, mask, "last")[:, None]
-    return last + mask * (states - last)
 
 
 def flag_padding(states: Any, mask: Any) -> Any:
