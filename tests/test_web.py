@@ -131,6 +131,14 @@ def test_what_no_browser_runs_is_refused(make_artifact: Callable[..., Path]) -> 
         read_for_browser(tail / "model.tflite")
 
 
+def test_tokenizer_that_the_page_lacks_is_refused(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfpipe.web.site.PAGE_TOKENIZERS", ("char",))
+    with pytest.raises(ValueError, match="tokenizer.kind='word', the page has only char. Run it"):
+        read_for_browser(tiny_artifact)
+
+
 def measurement() -> dict[str, Any]:
     return {
         "first_invoke_ns": 900_000,

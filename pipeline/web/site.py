@@ -40,6 +40,8 @@ IMPORT_MAP = json.dumps(
         }
     }
 )
+# What page/tokenizer.mjs has.
+PAGE_TOKENIZERS = ("word", "wordpiece", "char")
 # How a browser can measure: it has no clock of its own for requests, and no thermometer.
 PAGE_PROFILES = ("quick", "mlperf")
 
@@ -76,11 +78,14 @@ def read_for_browser(path: str | Path) -> Artifact:
             f"{path} was exported for target {artifact.manifest.target}: a browser runs whole "
             ".tflite files with float input and output. Use: tfpipe export RUN --target web"
         )
-    errors = [
-        entry
-        for entry in check(artifact.model_path, target="web")["findings"]
-        if entry["severity"] == "error"
-    ]
+    kind = artifact.tokenizer.spec.kind
+    if kind not in PAGE_TOKENIZERS:
+        raise ValueError(
+            f"{path} has tokenizer.kind={kind!r}, the page has only {', '.join(PAGE_TOKENIZERS)}. "
+            "Run it on --device local, or train with one of these."
+        )
+    findings = check(artifact.model_path, target="web")["findings"]
+    errors = [entry for entry in findings if entry["severity"] == "error"]
     if errors:
         raise ValueError(
             f"{path} does not run in a browser: "
