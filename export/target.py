@@ -73,7 +73,7 @@ TARGETS = {
 
 # Beyond this many steps an unrolled graph takes minutes to convert and megabytes to store: only
 # `--lowering unrolled` makes it, up to the larger limit.
-MAX_UNROLLED_STEPS = 256
+MAX_UNROLLED_STEPS = 128
 MAX_ASKED_UNROLLED_STEPS = 1024
 RECURRENT_MODELS = ("bilstm", "imported_rnn", "lstm")
 

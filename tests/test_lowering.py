@@ -86,9 +86,9 @@ def test_unknown_layer_is_named():
 @pytest.mark.parametrize(
     ("model", "scheme", "lowering", "sequence_length", "expected"),
     [
-        ("lstm", "float32", "auto", 256, ("loop", "unrolled")),
-        ("lstm", "float32", "auto", 257, ("loop",)),
-        ("lstm", "int8", "auto", 257, ("loop",)),
+        ("lstm", "float32", "auto", 128, ("loop", "unrolled")),
+        ("lstm", "float32", "auto", 129, ("loop",)),
+        ("lstm", "int8", "auto", 129, ("loop",)),
         ("bilstm", "float32", "loop", 8, ("loop",)),
         ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
         ("transformer", "float32", "auto", 4096, ("static",)),
