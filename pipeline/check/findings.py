@@ -144,7 +144,7 @@ CODES = {
     ),
     "control-flow": Code(
         "info",
-        "a loop or branch: it runs on the CPU's interpreter alone",
+        "a loop or branch: it runs on the CPU alone, no accelerator takes it",
         "Unroll the recurrence: tfpipe export … --lowering unrolled.",
     ),
     "float-left": Code(
