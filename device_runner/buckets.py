@@ -96,6 +96,7 @@ class BucketedModel(Model):
 
     def _fill(self, bucket: Bucket, token_ids: np.ndarray[Any, Any]) -> None:
         self._choose(bucket)
+        self.interpreter.reset_all_variables()  # see `Model.set_input`
         ids = token_ids[:, : bucket.sequence_length]
         self._wrapper.SetTensor(bucket.input_index, ids, bucket.subgraph)
 

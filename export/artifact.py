@@ -65,7 +65,7 @@ def export_artifact(
         lowering=options.lowering,
         sequence_length=length,
     )
-    check_buckets(options)
+    check_buckets(options, content["model"])
     require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)

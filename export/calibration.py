@@ -23,9 +23,9 @@ def calibration_ids(folder: RunFolder, tokenizer: Tokenizer, length: int) -> NDA
     """Returns ids of real training texts, int32 `(n, sequence_length)`: half of them one text each,
     half of them texts joined until no padding is left.
 
-    An unrolled recurrence has ranges of its own at every step. At a step that is padding in all
-    calibration texts the range is [0, 0]: longer texts saturate there, and XNNPACK refuses the
-    scale.
+    Where the converter calibrates, an unrolled recurrence has ranges of its own at every step. At a
+    step that is padding in all calibration texts the range is [0, 0]: longer texts saturate there,
+    and XNNPACK refuses the scale.
 
     Raises:
         ExportError: The texts hold no token.

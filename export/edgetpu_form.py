@@ -193,7 +193,7 @@ def unrolled_row(layer: keras.layers.LSTM, inputs: Any) -> Any:
     if not layer.return_sequences:
         return hidden
     row = tf.concat(states[::-1] if backward else states, TIME)
-    return tf.reverse(row, [TIME]) if layer.go_backwards else row
+    return tf.reverse(row, [TIME]) if backward else row
 
 
 def first_step(gates: Any, units: int) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ def inference_form(
         model: A functional model of `tfpipe.models` (or the same layers in another order), or the
             quantization-aware form of one, which is written with its roundings.
         sequence_length: Tokens in, padded on the right with id 0.
-        lowering: How LSTM layers are written, a key of `RECURRENCES`; others ignore it.
+        lowering: How recurrences are written, a key of `RECURRENCES`; other layers ignore it.
         multi_label: Whether the logits pass a sigmoid each instead of one softmax.
         layers: How a target writes layers that it runs better otherwise than `LOWERED` does.
 

@@ -131,7 +131,11 @@ def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
         return device, {"wanted": parse_runtime(wanted).spec, "proven": True, "reason": None}
     except NoEnvironmentError as error:
         reason = f"not verified on this Python: {error}"
-        return open_device("local"), {"wanted": wanted, "proven": False, "reason": reason}
+        return open_device("local"), {
+            "wanted": parse_runtime(wanted).spec,
+            "proven": False,
+            "reason": reason,
+        }
 
 
 def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def fused_lstm(layer: keras.layers.LSTM, inputs: Any) -> Any:
     states = tf.squeeze(states, 1)
     if not layer.return_sequences:
         return states[:1] if backward else states[-1:]
-    return tf.reverse(states, [0]) if layer.go_backwards else states
+    return tf.reverse(states, [0]) if backward else states
 
 
 def reverse_time(_: ReverseTime, states: Any) -> Any:

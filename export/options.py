@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tfpipe.devices.environment import parse_runtime
 from tfpipe.export.buckets import parse_buckets
 from tfpipe.export.target import ExportError
+from tfpipe.variant import IMPORTED_MODELS
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class ExportOptions:
     Attributes:
         target: A key of `tfpipe.export.target.TARGETS`.
         scheme: Types of weights and activations.
-        lowering: How a recurrence is written; "auto" measures the candidates here and takes the
-            fastest right one.
+        lowering: How a recurrence is written; "auto" measures the candidates for target cpu
+            here and takes the fastest right one, and the first that any other target runs.
         variant: "base" or a compressed variant's name.
         runtime: NAME==VERSION of the TFLite runtime that the file must run on, or "oldest"; None
             for the host's own.
@@ -49,11 +50,12 @@ def default_name(options: ExportOptions) -> str:
     return "-".join(parts)
 
 
-def check_buckets(options: ExportOptions) -> None:
-    """Refuses `buckets` that no file of the target can have.
+def check_buckets(options: ExportOptions, model: str) -> None:
+    """Refuses `buckets` that no file of the target or of the model, as run.json names it, can have.
 
     Raises:
-        ExportError: What is asked for cannot be read, or the target takes one graph only.
+        ExportError: What is asked for cannot be read, the target takes one graph only, or padding
+            may mean something to the model.
     """
     if options.buckets is None:
         return
@@ -62,6 +64,11 @@ def check_buckets(options: ExportOptions) -> None:
         raise ExportError(
             f"buckets={options.buckets!r} with target={options.target!r}: only files for target "
             "cpu hold several graphs. Leave --buckets out."
+        )
+    if model in IMPORTED_MODELS:
+        raise ExportError(
+            f"buckets={options.buckets!r} with an imported model: whether padding changes its "
+            "results is not known, and shorter graphs leave padding out. Leave --buckets out."
         )
 
 
@@ -72,9 +79,9 @@ def check_quantized(options: ExportOptions) -> None:
         ExportError: They ask for another function.
     """
     asked = (options.target, options.scheme, options.lowering)
-    if asked[:2] != ("cpu", "int8") or asked[2] == "fused":
+    if asked[:2] not in (("cpu", "int8"), ("web", "int8")) or asked[2] == "fused":
         raise ExportError(
             f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
             f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
-            "Use --target cpu --scheme int8, or another --variant."
+            "Use --target cpu or web --scheme int8, or another --variant."
         )

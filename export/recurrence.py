@@ -11,8 +11,8 @@ import tf_keras as keras
 
 from tfpipe.models.block_loop import (
     block_rows,
-    count_blocks,
     loop_over_blocks,
+    size_of_blocks,
     steps_of,
     text_blocks,
 )
@@ -79,12 +79,13 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     """
     kernel, recurrent_kernel, bias = (tf.constant(weights) for weights in weights_of(layer))
     source = inputs.token_ids if isinstance(inputs, TokenRows) else inputs
-    num_blocks = count_blocks(source.shape[0])
-    if isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences):
-        num_blocks = text_blocks(source)
+    length = source.shape[0]
+    # Not the final state of a layer that reads forwards: that one has the padding behind it.
+    is_text = isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences)
+    size = size_of_blocks(length, padded=is_text)
 
     def run_block(block: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
-        rows = block_rows(source, block)
+        rows = block_rows(source, block, size)
         rows = tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
         made = []
         for step in steps_of(layer, tf.matmul(rows, kernel) + bias):
@@ -92,9 +93,13 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
             made.append(hidden)
         return made, cell
 
-    zeros = tf.zeros((1, layer.units))
     return loop_over_blocks(
-        run_block, (zeros, zeros), layer, length=source.shape[0], num_blocks=num_blocks
+        run_block,
+        (tf.zeros((1, layer.units)), tf.zeros((1, layer.units))),
+        layer,
+        length=length,
+        block_size=size,
+        num_blocks=text_blocks(source, size) if is_text else length // size,
     )
 
 

@@ -115,6 +115,8 @@ def possible_lowerings(
         )
     if model not in RECURRENT_MODELS:
         return ("static",)
+    if (model, scheme) == ("imported_rnn", "int8") and target != "onnx":
+        return integer_lowerings(lowering, sequence_length)
     if lowering == "auto":
         # The fused op is slower than both others, in int8 many times.
         promising = ("loop", "unrolled") if sequence_length <= MAX_UNROLLED_STEPS else ("loop",)
@@ -130,6 +132,22 @@ def possible_lowerings(
             + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
     return possible
+
+
+def integer_lowerings(lowering: str, sequence_length: int) -> tuple[str, ...]:
+    """Returns the lowerings of an imported recurrence in int8, whose ranges the converter finds: it
+    ends the process where it calibrates a loop (tests/test_converter_traps.py).
+
+    Raises:
+        ExportError: A loop is asked for, or the text is too long to be unrolled.
+    """
+    if lowering == "loop" or sequence_length > MAX_ASKED_UNROLLED_STEPS:
+        raise ExportError(
+            f"lowering={lowering} with scheme=int8 and sequence_length={sequence_length}: an "
+            f"imported recurrence has int8 unrolled, up to {MAX_ASKED_UNROLLED_STEPS} steps. Use "
+            "--scheme dynamic_int8, or --lowering auto and a shorter text."
+        )
+    return ("unrolled",) if lowering == "auto" else (lowering,)
 
 
 def require_package(target: str) -> None:

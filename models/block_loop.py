@@ -9,9 +9,9 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.compiler.tf2xla.python import xla
 
-# Steps that a loop's body writes out. XNNPACK packs the recurrent kernel anew for every product in
-# the graph: 64 unrolled steps of 128 units read 16 MB of float32 copies, more than a core's cache
-# holds; four read 1 MB, and pay for an iteration once in four steps.
+# Steps that a loop's body writes out at most. XNNPACK packs the recurrent kernel anew for every
+# product in the graph: 64 unrolled steps of 128 units read 16 MB of float32 copies, more than a
+# core's cache holds; four read 1 MB, and pay for an iteration once in four steps.
 BLOCK_STEPS = 4
 
 
@@ -21,6 +21,7 @@ def loop_over_blocks(
     layer: keras.layers.LSTM,
     *,
     length: int,
+    block_size: int,
     num_blocks: Any,
 ) -> Any:
     """Runs a recurrence as a WHILE whose body is one block: one text, no batch axis.
@@ -32,21 +33,22 @@ def loop_over_blocks(
         layer: Says whether the last block, and the last step of each, comes first, and whether all
             hidden states are wanted or the final one.
         length: Steps of the whole sequence.
+        block_size: What `size_of_blocks` returns.
         num_blocks: Blocks to run, from the sequence's beginning: an int or an int32 tensor.
 
     Returns:
         float32 `(length, units)` in the order of Keras (the last position first when it goes
         backwards), zero where no block was run; or `(1, units)`, the final state.
     """
-    num_rows = length + -length % BLOCK_STEPS
+    num_rows = length + -length % block_size
 
     def body(done: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
         block = num_blocks - 1 - done if layer.go_backwards else done
         made, cell = run_block(block, hidden, cell)
         if kept:
-            place = num_rows // BLOCK_STEPS - 1 - block if layer.go_backwards else block
+            place = num_rows // block_size - 1 - block if layer.go_backwards else block
             # tf.TensorArray and tf.tensor_scatter_nd_update take half as long again, all in all.
-            first = tf.stack([place * BLOCK_STEPS, 0])
+            first = tf.stack([place * block_size, 0])
             kept = (xla.dynamic_update_slice(kept[0], tf.concat(made, 0), first),)
         return (done + 1, made[-1], cell, *kept)
 
@@ -61,24 +63,32 @@ def loop_over_blocks(
 
 
 def steps_of(layer: keras.layers.LSTM, rows: Any) -> list[Any]:
-    """Returns the rows `(BLOCK_STEPS, …)` of a block one by one, in the order of the layer."""
-    steps: list[Any] = tf.split(rows, BLOCK_STEPS)
+    """Returns the rows `(block_size, …)` of a block one by one, in the order of the layer."""
+    steps: list[Any] = tf.split(rows, rows.shape[0])
     return steps[::-1] if layer.go_backwards else steps
 
 
-def count_blocks(length: int) -> int:
-    """Returns how many blocks a sequence is cut into."""
-    return -(-length // BLOCK_STEPS)
+def size_of_blocks(length: int, *, padded: bool) -> int:
+    """Returns how many steps a block has.
+
+    Args:
+        length: Steps of the whole sequence.
+        padded: Whether steps of padding may follow the last one: then the length need not be a
+            multiple of the size.
+    """
+    if padded:
+        return BLOCK_STEPS
+    return next(size for size in range(BLOCK_STEPS, 0, -1) if length % size == 0)
 
 
-def text_blocks(token_ids: Any) -> Any:
+def text_blocks(token_ids: Any, block_size: int) -> Any:
     """Returns how many blocks of padded ids `(sequence_length,)` hold a token, int32 scalar."""
     num_tokens = tf.reduce_sum(tf.minimum(token_ids, 1))
-    return (num_tokens + BLOCK_STEPS - 1) // BLOCK_STEPS
+    return (num_tokens + block_size - 1) // block_size
 
 
-def block_rows(sequence: Any, block: Any) -> Any:
+def block_rows(sequence: Any, block: Any, block_size: int) -> Any:
     """Returns one block of a sequence `(length, …)`, filled up with zeros at its end."""
     rest = [0] * (len(sequence.shape) - 1)
-    padded = tf.pad(sequence, [[0, -sequence.shape[0] % BLOCK_STEPS], *([[0, 0]] * len(rest))])
-    return tf.slice(padded, [block * BLOCK_STEPS, *rest], [BLOCK_STEPS, *sequence.shape[1:]])
+    padded = tf.pad(sequence, [[0, -sequence.shape[0] % block_size], *([[0, 0]] * len(rest))])
+    return tf.slice(padded, [block * block_size, *rest], [block_size, *sequence.shape[1:]])

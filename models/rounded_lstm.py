@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.block_loop import count_blocks, loop_over_blocks, steps_of, text_blocks
+from tfpipe.models.block_loop import loop_over_blocks, size_of_blocks, steps_of, text_blocks
 from tfpipe.models.rounding import ConstantForm, Form
 
 
@@ -82,6 +82,7 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
     inputs = form.enter(name, inputs)
     recurrent_kernel = form.quantize(f"{name}/recurrent_kernel", recurrent_kernel, "kernel")
     is_text = form.is_text(inputs) and (layer.go_backwards or layer.return_sequences)
+    size = size_of_blocks(length, padded=is_text)
 
     def hold_state(hidden: Any, cell: Any) -> tuple[Any, Any]:
         """What comes into a loop's body is float32 to the converter."""
@@ -91,7 +92,7 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
 
     def run_block(block: Any, *state: Any) -> tuple[list[Any], Any]:
         kernel_on_grid = form.hold(f"{name}/kernel", kernel, "kernel")
-        product = tf.matmul(form.rows_of(inputs, block), kernel_on_grid)
+        product = tf.matmul(form.rows_of(inputs, block, size), kernel_on_grid)
         state = hold_state(*state)
         made = []
         for step in steps_of(layer, form.hold(f"{name}/projected", product + bias, "gate")):
@@ -100,9 +101,13 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
         return made, state[1]
 
     zeros = tf.zeros((1, layer.units))
-    num_blocks = text_blocks(form.token_ids) if is_text else count_blocks(length)
     states = loop_over_blocks(
-        run_block, (zeros, zeros), layer, length=length, num_blocks=num_blocks
+        run_block,
+        (zeros, zeros),
+        layer,
+        length=length,
+        block_size=size,
+        num_blocks=text_blocks(form.token_ids, size) if is_text else length // size,
     )
     return form.quantize(f"{name}/hidden", states)
 

@@ -188,12 +188,12 @@ class ConstantForm(Form):
         """Returns whether a value is the vectors of the text's tokens, as they were looked up."""
         return value is self._vectors
 
-    def rows_of(self, value: Any, block: Any) -> Any:
+    def rows_of(self, value: Any, block: Any, block_size: int) -> Any:
         """Returns one block of a value `(length, features)` in the body of a loop, where looking
         vectors up again costs less than bringing all of them in."""
         if self.is_text(value):
-            return self._find(block_rows(self.token_ids, block))
-        return block_rows(value, block)
+            return self._find(block_rows(self.token_ids, block, block_size))
+        return block_rows(value, block, block_size)
 
     def mean(self, value: Any) -> Any:
         # MEAN of an int8 value the converter computes in int8, in the value's own coarse scale.

@@ -98,7 +98,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     "--lowering",
     default="auto",
     show_default=True,
-    help="How a recurrence is written: unrolled, fused or loop; auto = the fastest here.",
+    help="How a recurrence is written: loop, unrolled or fused; auto = for cpu the fastest here.",
 )
 @click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
 @click.option(

@@ -12,8 +12,8 @@ from tfpipe.cli_output import format_lines, format_option, print_result
 from tfpipe.cli_paths import ARTIFACT
 
 _HELP = (
-    "local, ssh://user@host[:port], adb[:serial], browser[:webgpu], a name from devices.toml, or all "
-    "of its names. May be given many times."
+    "local, ssh://user@host[:port], adb[:serial], browser[:webgpu], a name from devices.toml, or "
+    "all of its names. May be given many times."
 )
 
 

@@ -32,7 +32,9 @@ OPTIONS = (
         help="With --keras: lower-case texts, or not; else by the vocabulary.",
     ),
     click.option(
-        "--sequence-length", type=int, help="With --keras: tokens, where the model takes any."
+        "--sequence-length",
+        type=click.IntRange(min=1),
+        help="With --keras: tokens, where the model takes any.",
     ),
 )
 NEEDED = ("vocabulary", "labels", "data")
@@ -60,7 +62,11 @@ def find_run(
     """
     brought = {key: options.pop(key) for key in BROUGHT}
     if keras_file is None:
-        given = [key for key, value in brought.items() if value not in (None, False)]
+        given = [
+            key
+            for key, value in brought.items()
+            if value is not None and (key != "multi_label" or value)
+        ]
         if given:
             raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to --keras FILE.")
         if run is None:

@@ -20,7 +20,14 @@ from tfpipe.data import Dataset, Split, clean_text
 from tfpipe.distillation import Lessons
 from tfpipe.inference import add_logits, make_infer
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import BASE, load_model, load_tokenizer, read_labels, read_recipe
+from tfpipe.variant import (
+    BASE,
+    IMPORTED_MODELS,
+    load_model,
+    load_tokenizer,
+    read_labels,
+    read_recipe,
+)
 
 SCORES_FILE, IDENTITY_FILE = "teacher.f32", "teacher.json"
 Say = Callable[[str], None]
@@ -59,6 +66,11 @@ class Teaching:
                 )
             folder = RunFolder(path)
             content = folder.read()
+            if content["model"] in IMPORTED_MODELS:
+                raise ValueError(
+                    f"teacher={str(path)!r} holds an imported model, which reads texts of one "
+                    "padded length alone. Give a run that tfpipe trained."
+                )
             found = (read_labels(folder), content["multi_label"])
             if found != (labels, multi_label):
                 raise ValueError(

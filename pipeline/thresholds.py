@@ -52,7 +52,7 @@ THRESHOLDS = {
         0.95,
         0.02,
         0.05,
-        "weights and activations in 8 bits with ranges from calibration: twice dynamic_int8's "
+        "weights and activations in 8 bits with ranges seen on real texts: twice dynamic_int8's "
         "allowance; a recurrence rounds its state at every step",
     ),
 }

@@ -34,7 +34,7 @@ from tfpipe.export import artifact as artifact_module
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.buckets import cheapest_lengths, choose_buckets, parse_buckets
 from tfpipe.export.model_file import bucket_lengths
-from tfpipe.export.options import default_name
+from tfpipe.export.options import check_buckets, default_name
 from tfpipe.export.pack import content_of
 from tfpipe.export.target import ExportError
 from tfpipe.predict import predict
@@ -47,6 +47,7 @@ LENGTH = 12
 BUCKETS = "4,8"
 CELLS = {
     "lstm-int8": ("lstm", "int8", "unrolled"),
+    "lstm-fused": ("lstm", "float32", "fused"),
     "lstm-loop": ("lstm", "float32", "loop"),
     "transformer-dynamic_int8": ("transformer", "dynamic_int8", "auto"),
 }
@@ -368,3 +369,8 @@ def test_file_runs_on_tflite_runtime(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_imported_model_has_no_buckets() -> None:
+    with pytest.raises(ExportError, match="buckets='auto' with an imported model: whether padding"):
+        check_buckets(ExportOptions(buckets="auto"), "imported")

@@ -176,6 +176,9 @@ def test_bad_teaching_is_refused_before_anything_is_written(
 ) -> None:
     other = Path(shutil.copytree(teachers[0], tmp_path / "other"))
     (other / "labels.txt").write_text("blue\ngreen\npurple\n")
+    imported = Path(shutil.copytree(teachers[0], tmp_path / "imported"))
+    content = {**json.loads((imported / "run.json").read_text()), "model": "imported"}
+    (imported / "run.json").write_text(json.dumps(content))
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("\n".join(open_dataset(str(few), seed=1).splits["test"].texts()) + "\n \n")
     refused = {
@@ -184,6 +187,7 @@ def test_bad_teaching_is_refused_before_anything_is_written(
         ),
         "unlabelled=.* without a teacher: nothing says what": Teaching((), held_out),
         "is no finished run": Teaching((tmp_path,)),
+        "teacher=.*imported' holds an imported model, which reads texts": Teaching((imported,)),
         "teacher=.* is the run to be made": Teaching((tmp_path / "run",)),
     }
     for message, teaching in refused.items():

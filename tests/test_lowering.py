@@ -48,10 +48,11 @@ def test_inference_form_equals_training_form(name, lowering, pooling):
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean_max"])
 @pytest.mark.parametrize("length", [1, 4, 10, 11])
-@pytest.mark.parametrize("name", sorted(RECURRENT_MODELS))
-def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length):
-    model = random_model(name)
+@pytest.mark.parametrize("name", ["bilstm", "lstm"])
+def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length, pooling):
+    model = random_model(name, num_layers=2, pooling=pooling)
     token_ids = texts_of_every_length()[: length + 1, :length]
     function = inference_form(model, sequence_length=length, lowering="loop", multi_label=False)
     actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
@@ -91,6 +92,8 @@ def test_unknown_layer_is_named():
         ("lstm", "int8", "auto", 129, ("loop",)),
         ("bilstm", "float32", "loop", 8, ("loop",)),
         ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
+        ("imported_rnn", "int8", "auto", 300, ("unrolled",)),
+        ("imported_rnn", "float32", "auto", 300, ("loop",)),
         ("transformer", "float32", "auto", 4096, ("static",)),
     ],
 )
@@ -114,6 +117,14 @@ def test_request_is_refused(request_, message):
     usual = {"target": "cpu", "scheme": "float32", "lowering": "auto", "sequence_length": 64}
     with pytest.raises(ExportError, match=message):
         possible_lowerings("lstm", **{**usual, **request_})
+
+
+@pytest.mark.parametrize(("lowering", "length"), [("loop", 64), ("auto", 1025)])
+def test_loop_of_an_imported_recurrence_has_no_int8(lowering, length):
+    with pytest.raises(ExportError, match="int8 unrolled, up to 1024 steps. Use --scheme dynamic"):
+        possible_lowerings(
+            "imported_rnn", target="cpu", scheme="int8", lowering=lowering, sequence_length=length
+        )
 
 
 def test_targets_take_only_known_lowerings():

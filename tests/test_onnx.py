@@ -43,6 +43,7 @@ RECURRENT = {
         {"num_layers": 2, "pooling": "last"},
         ["reverse", "reverse"],
     ),
+    "lstm of two layers": ("lstm", {"num_layers": 2}, ["reverse", "reverse"]),
     "bilstm of two layers": (
         "bilstm",
         {"num_layers": 2},

@@ -85,8 +85,10 @@ def choose_length(model: Any, asked: int | None) -> int:
     """Returns the tokens of one input: the model's, or those asked for where it takes any.
 
     Raises:
-        ValueError: Neither says, or they differ.
+        ValueError: Neither says, they differ, or none is asked for.
     """
+    if asked is not None and asked < 1:
+        raise ValueError(f"sequence_length={asked}, expected at least 1. Use the model's own.")
     from tfpipe.keras_file.graph import model_input
 
     fixed = model_input(model).shape[1]
@@ -100,7 +102,7 @@ def choose_length(model: Any, asked: int | None) -> int:
             f"sequence_length={asked}, but the model {model.name!r} takes {fixed} tokens. Leave "
             "--sequence-length out."
         )
-    return int(fixed or asked or 0)
+    return int(fixed or asked)
 
 
 def check_sizes(description: dict[str, Any], job: dict[str, Any]) -> None:
