@@ -15,8 +15,8 @@ def with_observed_ranges(
 ) -> QuantizedModel:
     """Returns the model's quantization-aware form with ranges that were seen, not trained.
 
-    The converter's own calibration gives every op of an unrolled recurrence a range of its own, is
-    ended by a loop, and leaves a variance or a sum over a text in int8, where it has too few
+    The converter's own calibration gives every op of an unrolled recurrence a range of its own,
+    crashes on loops, and leaves a variance or a sum over a text in int8, where it has too few
     values: a Transformer so converted predicts otherwise than it was trained to. Here a value has
     one range at all steps, and norms, softmax and pooling stay in float32.
 

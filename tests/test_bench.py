@@ -264,7 +264,7 @@ def test_unknown_settings_are_refused_with_the_known_ones(exported: Path) -> Non
     with pytest.raises(ValueError, match=r"profile='fast' is unknown. Use one of: quick, mlperf"):
         bench([exported], profile="fast")
     with pytest.raises(
-        ValueError, match=r"device='toaster:1' is unknown. Use one of: adb, local, ssh"
+        ValueError, match=r"device='toaster:1' is unknown. Use one of: adb, browser, local, ssh"
     ):
         bench([exported], device="toaster:1")
     with pytest.raises(ValueError, match=r"device='local:2' names no other machine. Use 'local'"):
@@ -343,11 +343,11 @@ def test_runner_cannot_be_replaced_from_the_present_folder(
 
 
 def test_every_device_keeps_the_protocol() -> None:
-    examples = {"ssh": "ssh://board"}
+    examples = {"ssh": "ssh://board", "browser": "browser:wasm"}
     for kind in devices.DEVICES:
         name = examples.get(kind, kind)
         device = open_device(name)
-        assert device.name == name and device.kind in ("native", "emulated", "software-gpu")
+        assert device.name == name and device.kind in ("native", "emulated", "browser")
 
 
 def test_profiles_are_known_to_the_host() -> None:

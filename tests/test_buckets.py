@@ -280,7 +280,7 @@ def test_option_that_cannot_be_read_is_an_error(trained_runs: dict[str, Path]) -
 
 def test_lengths_are_chosen_from_the_training_texts(trained_runs: dict[str, Path]) -> None:
     folder = RunFolder(trained_runs["transformer"])
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, "base")
     found = bucket_lengths(ExportOptions(buckets="auto:2"), folder, tokenizer, LENGTH)
     texts = list(read_texts(folder.examples("calibration")))
     lengths = [len(tokenizer.encode(text, LENGTH)) for text in texts]

@@ -132,7 +132,7 @@ def test_foreign_file_is_refused(tmp_path: Path, data: bytes, message: str) -> N
         inspect_tflite(path)
 
 
-@pytest.mark.parametrize("cut", [1, 7, 100, 5000, 20_000])
+@pytest.mark.parametrize("cut", [1, 7, 100, 5000, 10_000])
 def test_truncated_file_is_refused(model_file: Path, tmp_path: Path, cut: int) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(model_file.read_bytes()[:-cut])

@@ -35,9 +35,7 @@ def test_documentation_has_every_code_and_no_other() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_is_in_a_test(code: str) -> None:
-    tests = "".join(
-        path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")
-    )
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert f'"{code}"' in tests
 
 

@@ -206,6 +206,7 @@ EXPECTED = {
     "layer-norm-int16x8": {"min-runtime-understated", "op-type"},
     "loop": {"control-flow"},
     "lstm": {"variable-tensor"},
+    "two-signatures": {"several-signatures"},
 }
 
 

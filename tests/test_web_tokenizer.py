@@ -22,7 +22,7 @@ from device_runner.profiles import PROFILES, Profile
 from device_runner.turn import Contestant
 from tfpipe.tokenizer_rules import tokenizer_spec
 from tfpipe.web.characters import character_table
-from tfpipe.web.site import PAGE_FOLDER, describe_profile
+from tfpipe.web.site import PAGE_FOLDER, PAGE_TOKENIZERS, describe_profile
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None, reason="node is not installed; .ci/run installs it"
@@ -96,7 +96,7 @@ def hostile_texts() -> list[str]:
 
 SPECS = {
     f"{kind}-{'lower' if lowercase else 'cased'}": tokenizer_spec(kind, lowercase)
-    for kind in SPECIAL_TOKENS
+    for kind in PAGE_TOKENIZERS
     for lowercase in (True, False)
 }
 SPECS["word-spaces-kept"] = TokenizerSpec("word", True, delimiter_pattern="[,;]+")
