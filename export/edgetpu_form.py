@@ -143,7 +143,7 @@ def edgetpu_layers(host: HostInputs) -> dict[type, Callable[..., Any]]:
         ),
         ReverseTime: reverse_row,
         SelfAttention: on_matrix(LOWERED[SelfAttention]),
-        keras.layers.Conv1D: convolution_row,
+        keras.layers.Conv1D: convolve_row,
         keras.layers.Dense: dense_row,
         keras.layers.LSTM: unrolled_row,
     }
@@ -153,11 +153,6 @@ def product_row(inputs: Any, kernel: Any, bias: Any = None) -> Any:
     """(1, 1, n, features) → (1, 1, n, units) by a 1x1 convolution."""
     product = tf.nn.conv2d(inputs, tf.constant(kernel[None, None]), 1, "VALID")
     return product if bias is None else product + tf.constant(bias)
-
-
-def convolution_row(layer: keras.layers.Conv1D, inputs: Any) -> Any:
-    """(1, 1, length, features) → (1, 1, length, filters), zero beyond the ends."""
-    return convolve_row(layer, inputs)
 
 
 def dense_row(layer: keras.layers.Dense, inputs: Any) -> Any:

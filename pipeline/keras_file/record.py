@@ -12,19 +12,18 @@ import numpy as np
 from device_runner.encode import Tokenizer
 from tfpipe.data.text_file import sha256_of
 from tfpipe.keras_file.belongings import SEED, Belongings, ImportOptions, columns_of
+from tfpipe.keras_file.recurrent import RECURRENT
 from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import IMPORTED_MODELS
 from tfpipe.versions import now, read_versions
-
-RECURRENT_LAYERS = {"GRU", "LSTM", "SimpleRNN"}
 
 
 def describe_import(model: Path, found: dict[str, Any], brought: Belongings) -> dict[str, Any]:
     """Returns the part of run.json that says what the model is."""
     tokenizer = brought.tokenizer
     spec, length = tokenizer.spec, found["sequence_length"]
-    recurrent = RECURRENT_LAYERS & set(found["layer_types"])
+    recurrent = set(RECURRENT) & set(found["layer_types"])
     return {
         "schema_version": 1,
         "created": now(),

@@ -83,6 +83,7 @@ export class Engine {
     const tensors = [...model.getInputDetails(), ...model.getOutputDetails()];
     const other = tensors.find(({dtype}) => !TYPES.includes(dtype));
     if (other) {
+      model.delete();
       throw new Error(
         `${other.name} is ${other.dtype}; the browser takes int32 in and float32 out. Export with ` +
           'float input and output: --target web.',
