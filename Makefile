@@ -11,7 +11,7 @@ demo: environment
 	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh $(RUNS)/demo
 
 test: test-environment lint
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: test-environment
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -19,7 +19,7 @@ test-slow: test-environment
 bench: environment
 	$(BIN)/python benchmarks/accuracy.py --runs $(RUNS)/benchmarks --markdown docs/accuracy.md
 
-# What the page of `tfpipe serve` runs models with: one version of one package, by its lock file.
+# What the page of `tfpipe serve` runs models with: two packages, their versions and digests in a lock file.
 web:
 	npm ci --ignore-scripts --no-audit --no-fund --prefix pipeline/web/npm
 

@@ -98,7 +98,8 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         with tf.init_scope():
             form = ConstantForm(self.range_of())
         form.per_tensor = self.per_tensor
-        form.recurrence = ROUNDED_RECURRENCES.get(lowering)
+        if lowering in ROUNDED_RECURRENCES:  # another one is that of a model without recurrence
+            form.recurrence = ROUNDED_RECURRENCES[lowering]
         return rounded_logits(self.float_model, token_ids, form)
 
     def range_of(self) -> dict[str, tuple[float, float]]:

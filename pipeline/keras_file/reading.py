@@ -102,7 +102,7 @@ def choose_length(model: Any, asked: int | None) -> int:
             f"sequence_length={asked}, but the model {model.name!r} takes {fixed} tokens. Leave "
             "--sequence-length out."
         )
-    return int(fixed or asked)
+    return int(fixed) if asked is None else asked
 
 
 def check_sizes(description: dict[str, Any], job: dict[str, Any]) -> None:
