@@ -118,7 +118,7 @@ def possible_lowerings(
     if (model, scheme) == ("imported_rnn", "int8") and target != "onnx":
         return integer_lowerings(lowering, sequence_length)
     if lowering == "auto":
-        # The fused op is slower than both others, in int8 many times.
+        # The fused op is slower than the loop, in int8 many times (docs/peers.md).
         promising = ("loop", "unrolled") if sequence_length <= MAX_UNROLLED_STEPS else ("loop",)
         possible = tuple(name for name in limits.lowerings if name in promising)
         # Only a CPU's file is measured where it will run: elsewhere the target's first is taken.
