@@ -129,6 +129,7 @@ def build_function(
         lowering=job["lowering"],
         multi_label=RunFolder(Path(job["run"])).read()["multi_label"],
         layers=layers,
+        branch_lengths=job["branch_lengths"] if job["lowering"] == "branches" else (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from device_runner.manifest import classification_signature
+from tfpipe.export.branches import run_shortest
 from tfpipe.export.cells import CELLS, lower_cell
 from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
 from tfpipe.export.stock_layers import STOCK_LAYERS
@@ -34,6 +35,7 @@ def inference_form(
     lowering: str,
     multi_label: bool,
     layers: Mapping[type, Callable[..., Any]] | None = None,
+    branch_lengths: Sequence[int] = (),
 ) -> Any:
     """Returns the concrete function that ships: one text, static shapes, weights as constants.
 
@@ -48,6 +50,8 @@ def inference_form(
         lowering: How recurrences are written, a key of `RECURRENCES`; other layers ignore it.
         multi_label: Whether the logits pass a sigmoid each instead of one softmax.
         layers: How a target writes layers that it runs better otherwise than `LOWERED` does.
+        branch_lengths: Lengths below `sequence_length`, shortest first, that have a copy of the ops
+            of their own: a text runs in the shortest that holds its last token.
 
     Returns:
         A concrete function, int32 `(1, sequence_length)` named "token_ids" → {"probabilities":
@@ -57,12 +61,21 @@ def inference_form(
         ValueError: A layer that has no inference form; the message names it.
     """
 
+    float_model = model.float_model if isinstance(model, QuantizedModel) else model
+
+    def logits_of(token_ids: Any) -> Any:
+        if isinstance(model, QuantizedModel):
+            return model.constant_logits(token_ids, lowering=lowering)
+        return lower_layers(model, token_ids, lowering, layers or {})
+
     def run(token_ids: Any) -> dict[str, Any]:
         token_ids = tf.reshape(token_ids, [sequence_length])
-        if isinstance(model, QuantizedModel):
-            logits = model.constant_logits(token_ids, lowering=lowering)
-        else:
-            logits = lower_layers(model, token_ids, lowering, layers or {})
+        logits = run_shortest(
+            logits_of,
+            token_ids,
+            branch_lengths=branch_lengths,
+            num_classes=float_model.output_shape[-1],
+        )
         scores = tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)
         return {OUTPUT_NAME: tf.identity(scores, OUTPUT_NAME)}
 

@@ -44,6 +44,7 @@ def write_model(
     length = folder.read()["recipe"]["data"]["sequence_length"]
     tokenizer = load_tokenizer(folder, options.variant)
     job = make_job(work, folder, options, tokenizer)
+    lowerings = able_lowerings(lowerings, job)
     candidates: list[dict[str, Any]] = []
     lowering = lowerings[0]
     if len(lowerings) == 1:
@@ -61,6 +62,7 @@ def write_model(
         "lowering": lowering,
         "candidates": candidates,
         "buckets": job["buckets"],
+        "branch_lengths": job["branch_lengths"] if lowering == "branches" else [],
         "mediapipe": mediapipe,
     }
     if options.target == "edgetpu":
@@ -74,13 +76,17 @@ def make_job(
     """Returns what the converter's process is told, without the lowering; calibration inputs are
     written into `work`."""
     length = folder.read()["recipe"]["data"]["sequence_length"]
+    chosen = {"buckets": options.buckets, "branch_lengths": None if options.buckets else "auto"}
     job: dict[str, Any] = {
         "run": str(folder.path),
         "variant": options.variant,
         "target": options.target,
         "scheme": options.scheme,
         "runtime": parse_runtime(options.runtime).spec if options.runtime else None,
-        "buckets": list(bucket_lengths(options, folder, tokenizer, length)),
+        **{
+            name: shorter_lengths(asked, folder, tokenizer, length)
+            for name, asked in chosen.items()
+        },
     }
     if options.scheme == "int8" and not is_quantized(folder, options.variant):
         calibration = work / "calibration.npy"
@@ -99,16 +105,31 @@ def read_facts(path: Path, job: dict[str, Any]) -> dict[str, Any]:
     return check(path, target=rules, runtime=job["runtime"])
 
 
-def bucket_lengths(
-    options: ExportOptions, folder: RunFolder, tokenizer: Tokenizer, sequence_length: int
-) -> tuple[int, ...]:
-    """Returns the lengths of the graphs beside the full one, chosen from the training texts that
-    the run keeps where the options leave them open."""
-    if options.buckets is None:
-        return ()
+def shorter_lengths(
+    asked: str | None, folder: RunFolder, tokenizer: Tokenizer, sequence_length: int
+) -> list[int]:
+    """Returns the lengths that have ops of their own beside the full one, chosen from the training
+    texts that the run keeps; see `choose_buckets`. None are there unless asked for."""
+    if asked is None:
+        return []
     texts = read_texts(folder.examples("calibration"))
-    lengths = np.array([len(tokenizer.encode(text, sequence_length)) for text in texts])
-    return choose_buckets(options.buckets, lengths, sequence_length)
+    lengths = [len(tokenizer.encode(text, sequence_length)) for text in texts]
+    return list(choose_buckets(asked, np.array(lengths, np.int64), sequence_length))
+
+
+def able_lowerings(lowerings: Sequence[str], job: dict[str, Any]) -> list[str]:
+    """Returns the lowerings but for "branches" where a job has no shorter lengths to branch to.
+
+    Raises:
+        ExportError: None is left.
+    """
+    able = [name for name in lowerings if name != "branches" or job["branch_lengths"]]
+    if not able:
+        raise ExportError(
+            f"lowering='branches' with buckets={job['buckets']}: branches are for texts that are "
+            "shorter than the full length and have no graph of their own. Use --lowering static."
+        )
+    return able
 
 
 def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:

@@ -20,6 +20,8 @@ class Target:
         runtime: The runtime that the host checks its files with.
         schemes: Types of weights and activations that it computes, the default first.
         lowerings: Recurrences that it runs whole, the most promising first.
+        branches: Whether it runs control flow, so that a model without recurrence can have a copy
+            of its ops for shorter texts.
         model_file: Name of the model's file in an artifact.
         converter: Module of the child process that writes that file.
         package: Installed with tfpipe only through the extra of the same name as the target;
@@ -29,6 +31,7 @@ class Target:
     runtime: str
     schemes: tuple[str, ...]
     lowerings: tuple[str, ...]
+    branches: bool = False
     model_file: str = MODEL_FILE
     converter: str = "tfpipe.export.convert"
     package: str | None = None
@@ -39,6 +42,7 @@ TARGETS = {
         runtime="ai-edge-litert",
         schemes=("float32", "float16", "dynamic_int8", "int8"),
         lowerings=("loop", "unrolled", "fused"),
+        branches=True,
     ),
     # Everything on the GPU or nothing: no control flow, lookups with one-dimensional ids.
     "gpu": Target(
@@ -76,6 +80,9 @@ TARGETS = {
 MAX_UNROLLED_STEPS = 128
 MAX_ASKED_UNROLLED_STEPS = 1024
 RECURRENT_MODELS = ("bilstm", "imported_rnn", "lstm")
+# Models without recurrence whose time grows with the length of the graph enough to pay for a choice
+# among several.
+BRANCHED_MODELS = ("transformer",)
 
 
 def find_target(name: str) -> Target:
@@ -98,7 +105,8 @@ def possible_lowerings(
     model: str, *, target: str, scheme: str, lowering: str, sequence_length: int
 ) -> tuple[str, ...]:
     """Returns the lowerings that a request may mean, the most promising first: several for "auto",
-    of which the fastest is taken by measuring; "static" for a model without recurrence.
+    of which the fastest is taken by measuring. A model without recurrence is "static", or has
+    "branches" for shorter texts.
 
     Raises:
         ExportError: The target does not take the scheme or the lowering.
@@ -108,13 +116,14 @@ def possible_lowerings(
         raise ExportError(
             f"scheme={scheme!r} does not run on target {target!r}. Use one of {limits.schemes}."
         )
-    if lowering not in ("auto", *limits.lowerings):
+    branched = ("branches", "static") if limits.branches and model in BRANCHED_MODELS else ()
+    if lowering not in ("auto", *limits.lowerings, *branched):
         raise ExportError(
-            f"lowering={lowering!r} does not run on target {target!r}. "
-            f"Use auto or one of {limits.lowerings}."
+            f"lowering={lowering!r} does not run on target {target!r} with model {model!r}. "
+            f"Use auto or one of {(*limits.lowerings, *branched)}."
         )
     if model not in RECURRENT_MODELS:
-        return ("static",)
+        return tuple(name for name in branched if lowering in ("auto", name)) or ("static",)
     if (model, scheme) == ("imported_rnn", "int8") and target != "onnx":
         return integer_lowerings(lowering, sequence_length)
     if lowering == "auto":

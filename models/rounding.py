@@ -13,11 +13,10 @@ from tfpipe.models.block_loop import block_rows
 
 NUM_BITS = 8
 LEVELS = 2**NUM_BITS - 1  # steps between the 256 values
-# TFLite's integer kernels have these output ranges and no other: scale 1/256 from 0 for LOGISTIC
-# and SOFTMAX, scale 1/128 around 0 for TANH (tensorflow/lite/kernels/activations.cc).
+# TFLite's integer kernels have these output ranges and no other: scale 1/256 from 0 for LOGISTIC,
+# scale 1/128 around 0 for TANH (tensorflow/lite/kernels/activations.cc).
 FIXED_RANGES = {
     "sigmoid": (0.0, 255 / 256),
-    "softmax": (0.0, 255 / 256),
     "tanh": (-1.0, 127 / 128),
 }
 # Beyond ±8 sigmoid and tanh are at an end of their 256 values: wider ranges only coarsen the rest.

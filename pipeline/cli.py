@@ -98,7 +98,8 @@ def train(data: str, run: Path, **options: Any) -> None:
     "--lowering",
     default="auto",
     show_default=True,
-    help="How a recurrence is written: loop, unrolled or fused; auto = for cpu the fastest here.",
+    help="How a recurrence is written: loop, unrolled or fused; how a Transformer is: branches or "
+    "static; auto = for cpu the fastest here.",
 )
 @click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
 @click.option(

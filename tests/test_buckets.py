@@ -33,7 +33,7 @@ from tfpipe.cli import cli
 from tfpipe.export import artifact as artifact_module
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.buckets import cheapest_lengths, choose_buckets, parse_buckets
-from tfpipe.export.model_file import bucket_lengths
+from tfpipe.export.model_file import shorter_lengths
 from tfpipe.export.options import check_buckets, default_name
 from tfpipe.export.pack import content_of
 from tfpipe.export.target import ExportError
@@ -281,15 +281,15 @@ def test_option_that_cannot_be_read_is_an_error(trained_runs: dict[str, Path]) -
 def test_lengths_are_chosen_from_the_training_texts(trained_runs: dict[str, Path]) -> None:
     folder = RunFolder(trained_runs["transformer"])
     tokenizer = load_tokenizer(folder, "base")
-    found = bucket_lengths(ExportOptions(buckets="auto:2"), folder, tokenizer, LENGTH)
+    found = shorter_lengths("auto:2", folder, tokenizer, LENGTH)
     texts = list(read_texts(folder.examples("calibration")))
     lengths = [len(tokenizer.encode(text, LENGTH)) for text in texts]
     costs = {
         shorter: sum(shorter if length <= shorter else LENGTH for length in lengths)
         for shorter in range(1, LENGTH)
     }
-    assert found == (min(costs, key=lambda shorter: costs[shorter]),)
-    assert bucket_lengths(ExportOptions(), folder, tokenizer, LENGTH) == ()
+    assert found == [min(costs, key=lambda shorter: costs[shorter])]
+    assert shorter_lengths(None, folder, tokenizer, LENGTH) == []
 
 
 def test_manifest_without_the_files_graphs_is_refused(

@@ -18,6 +18,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import tfpipe
 from device_runner.artifact import read_artifact
+from tfpipe.check.context import tensors_of
+from tfpipe.check.parse import read_model
 from tfpipe.config import MODEL_NAMES, load_recipe
 from tfpipe.export import artifact as artifact_module
 from tfpipe.export import model_file
@@ -25,6 +27,7 @@ from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
 from tfpipe.export.golden import HOSTILE_TEXTS
 from tfpipe.export.target import (
+    BRANCHED_MODELS,
     RECURRENT_MODELS,
     TARGETS,
     ExportError,
@@ -41,9 +44,13 @@ CELLS = {
     "lstm-loop": ("lstm", ExportOptions(lowering="loop", name="lstm-loop")),
     "transformer-dynamic_int8": (
         "transformer",
-        ExportOptions(scheme="dynamic_int8", name="transformer-dynamic_int8"),
+        ExportOptions(scheme="dynamic_int8", lowering="branches", name="transformer-dynamic_int8"),
     ),
-    "transformer-float16": ("transformer", ExportOptions(scheme="float16")),
+    "transformer-float16": ("transformer", ExportOptions(scheme="float16", lowering="static")),
+    "transformer-int8": (
+        "transformer",
+        ExportOptions(scheme="int8", lowering="branches", name="transformer-int8"),
+    ),
 }
 
 
@@ -97,14 +104,14 @@ def test_artifact_explains_itself(exports: dict[str, dict[str, Any]], cell: str)
     manifest = artifact.manifest
     assert (manifest.model, manifest.scheme, manifest.target) == (model, options.scheme, "cpu")
     assert result["name"] == manifest.name == folder.name == (options.name or "cpu-float16")
-    expected = options.lowering if model == "lstm" else "static"
-    assert result["lowering"] == manifest.lowering == expected
+    assert result["lowering"] == manifest.lowering == options.lowering
     assert artifact.labels == ["blue", "green", "red"]
     assert result["sha256"] == manifest.model_sha256
     check = json.loads((folder / "check.json").read_text())
     assert check["ok"] is True and check["target"] == "cpu"
-    loop_codes = {"control-flow"} if result["lowering"] == "loop" else set()
-    assert {entry["code"] for entry in check["findings"]} == loop_codes
+    has_control_flow = result["lowering"] in ("loop", "branches")
+    found = {entry["code"] for entry in check["findings"]}
+    assert found == ({"control-flow"} if has_control_flow else set())
     for key in ("model_size_bytes", "zip_size_bytes", "min_runtime"):
         assert result[key] == check[key]
     assert result["model_size_bytes"] == (folder / "model.tflite").stat().st_size
@@ -129,6 +136,7 @@ def test_file_itself_has_the_signature_and_builtin_ops_only(
     ops = json.loads((folder / "check.json").read_text())["ops"]
     assert not [name for name in ops if "Flex" in name or "CUSTOM" in name], ops
     assert ("WHILE" in ops) == (cell.endswith("loop"))
+    assert ("IF" in ops) == (CELLS[cell][1].lowering == "branches")
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -165,6 +173,23 @@ def test_types_of_the_weights_are_those_of_the_scheme(
     assert set(stored["transformer-float16"]) <= {"float16", "float32", "int32"}
     assert stored["transformer-float16"].get("float32", 0) < 200
     assert stored["transformer-dynamic_int8"]["int8"] > 0
+
+
+def test_attention_of_an_int8_file_multiplies_in_float32(
+    exports: dict[str, dict[str, Any]],
+) -> None:
+    """No delegate takes a BATCH_MATMUL of two int8 activations, and TFLite's kernel is slow."""
+    model = read_model(
+        (Path(exports["transformer-int8"]["artifact"]) / "model.tflite").read_bytes()
+    )
+    products = [
+        tensor.dtype
+        for graph in model.graphs
+        for operator in graph.operators
+        if operator.name == "BATCH_MATMUL"
+        for tensor in tensors_of(graph, operator.inputs)
+    ]
+    assert products and set(products) == {"float32"}
 
 
 def test_no_step_of_an_int8_recurrence_has_an_empty_range(
@@ -380,11 +405,15 @@ def all_runs(
     yield {name: folder / name for name in MODEL_NAMES}
 
 
+LOWERINGS = {
+    **dict.fromkeys(RECURRENT_MODELS, TARGETS["cpu"].lowerings),
+    **dict.fromkeys(BRANCHED_MODELS, ("branches", "static")),
+}
 PRODUCT = [
     (model, scheme, lowering)
     for model in MODEL_NAMES
     for scheme in TARGETS["cpu"].schemes
-    for lowering in (TARGETS["cpu"].lowerings if model in RECURRENT_MODELS else ("auto",))
+    for lowering in LOWERINGS.get(model, ("static",))
 ]
 
 

@@ -59,6 +59,24 @@ def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length, pooling
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("branch_lengths", [[1, 4, 11], [6]])
+def test_text_in_the_shortest_branch_that_holds_it_gives_what_it_gives_in_the_longest(
+    branch_lengths,
+):
+    model = random_model("transformer", num_layers=2)
+    token_ids = texts_of_every_length()
+    token_ids[8, 2] = 0  # not padding: tokens follow
+    function = inference_form(
+        model,
+        sequence_length=LENGTH,
+        lowering="branches",
+        multi_label=False,
+        branch_lengths=branch_lengths,
+    )
+    actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
+    np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_multi_label_form_is_a_sigmoid_each(norm):
     model = random_model("transformer", norm=norm)
@@ -94,7 +112,11 @@ def test_unknown_layer_is_named():
         ("bilstm", "int8", "unrolled", 1024, ("unrolled",)),
         ("imported_rnn", "int8", "auto", 300, ("unrolled",)),
         ("imported_rnn", "float32", "auto", 300, ("loop",)),
-        ("transformer", "float32", "auto", 4096, ("static",)),
+        ("transformer", "float32", "auto", 4096, ("branches", "static")),
+        ("transformer", "int8", "branches", 64, ("branches",)),
+        ("transformer", "int8", "static", 64, ("static",)),
+        ("transformer", "int8", "unrolled", 64, ("static",)),
+        ("average", "float32", "auto", 64, ("static",)),
     ],
 )
 def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expected):
@@ -110,6 +132,7 @@ def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expect
         ({"target": "tpu"}, r"target='tpu' is unknown. Use one of \['cpu', 'edgetpu'"),
         ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
         ({"lowering": "rolled"}, "lowering='rolled' does not run on target 'cpu'"),
+        ({"lowering": "branches"}, "'branches' does not run on target 'cpu' with model 'lstm'"),
         ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering auto"),
     ],
 )

@@ -350,7 +350,7 @@ def test_loop_is_several_subgraphs(tmp_path: Path, convert_tiny: Callable[..., b
     path.write_bytes(convert_tiny(loop))
     found = write_for_mediapipe(path, word_tokenizer(), LABELS, "cpu")
     assert found["loads"] is False
-    assert "subgraphs. Unroll the recurrence (--lowering unrolled)" in found["reason"]
+    assert "subgraphs. Write the graph in one piece (--lowering unrolled" in found["reason"]
 
 
 def test_file_that_keeps_state_is_not_for_mediapipe(tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ CODES = {
     "control-flow": Code(
         "info",
         "a loop or branch: it runs on the CPU alone, no accelerator takes it",
-        "Unroll the recurrence: tfpipe export … --lowering unrolled.",
+        "Write the graph in one piece: tfpipe export … --lowering unrolled (a recurrence) or "
+        "static.",
     ),
     "float-left": Code(
         "warning",
@@ -205,7 +206,8 @@ CODES = {
     "several-subgraphs": Code(
         "error",
         "MediaPipe's text classifier takes files of one subgraph",
-        "Unroll the recurrence (--lowering unrolled), and export without --buckets.",
+        "Write the graph in one piece (--lowering unrolled, or static where nothing recurs), and "
+        "export without --buckets.",
     ),
     "metadata-missing": Code(
         "error",
