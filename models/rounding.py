@@ -32,7 +32,7 @@ class Form:
 
     Every op output that an integer kernel rounds passes `quantize` once, under one name, in every
     form of the model. Kinds of values: "value" and "gate" (learned range, a gate's at most ±8),
-    "logits" (learned; leaves int8 afterwards), "sigmoid", "softmax", "tanh" (fixed), "kernel"
+    "logits" (learned; leaves int8 afterwards), "sigmoid", "tanh" (fixed), "kernel"
     (weights, symmetric, a scale for each output) and "table" (weights, symmetric, one scale).
 
     Args:
