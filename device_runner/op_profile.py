@@ -16,7 +16,8 @@ from device_runner.texts import read_texts
 from device_runner.turn import Contestant, Turn
 
 WARMUP_RUNS = 20
-MAX_TEXTS = 200
+# A loop or a branch runs other ops for another text: each text is called several times.
+MAX_TEXTS = 50
 _PHASE, _OP, _DELEGATE_OPS = 1, 2, (4, 8)
 # Largest difference of an output from the interpreter's: the same kernels in the same order.
 _ATOL = 1e-4
@@ -38,14 +39,14 @@ def profile_ops(
     Args:
         path: Artifact folder or .tflite file.
         num_threads: CPU threads.
-        num_runs: Calls that are profiled, at least 1, after a warm-up of 20; the faster half of
-            them is averaged.
+        num_runs: Calls that are profiled, at least 1, after a warm-up of 20; of each text's calls
+            the faster half is averaged, and then those of all texts.
         texts: File of texts; without it an artifact's goldens, and zeros for a bare .tflite.
 
     Returns:
         `method`: "runtime". `num_runs`, `averaged_runs`. `ops`: for each kind of op, slowest
         first, `op`, `kernel` (what runs it), `where` ("interpreter" or "delegate"), `count` in a
-        call, `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum.
+        call (the mean, rounded, where texts differ in it), `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum.
         `short_ops`: how many ops of the delegate are too short to be seen. `profiled_call_ns`: a
         whole call under the profiler; `plain_call_ns`: median of calls without it. `nodes`:
         `total` of the graph, `delegated`, and `partitions`, the pieces that the delegate runs.
@@ -68,12 +69,12 @@ def profile_ops(
         )
     inputs = _inputs(runnable, texts)
     model = _open_profiled(runnable, num_threads, inputs[0])
-    names, kinds, means = _average(model, inputs, num_runs)
-    record = summarize(names, kinds, means)
+    averaged = _average(model, inputs, num_runs)
+    record = combine([summarize(names, kinds, means) for names, kinds, means in averaged])
     record["plain_call_ns"] = _plain_call(runnable, inputs, num_runs)
     details = runnable.model.interpreter._get_ops_details()
     num_nodes = sum(item["op_name"] != "DELEGATE" for item in details)
-    executed = int((kinds[:, 0] == _OP).sum())
+    executed = int((averaged[0][1][:, 0] == _OP).sum())
     partitions = len(details) - num_nodes
     record.update(
         method="runtime",
@@ -182,24 +183,51 @@ def _open_profiled(
 
 def _average(
     model: ProfiledModel, inputs: Sequence[np.ndarray[Any, Any]], num_runs: int
-) -> Tuple[List[str], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Returns names, kinds and mean microseconds of the events of a call."""
+) -> List[Tuple[List[str], np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Returns, for each input, names, kinds and mean microseconds of the events of a call."""
     for run in range(WARMUP_RUNS):
         model.run(inputs[run % len(inputs)])
     model.take_events()
-    model.run(inputs[0])
-    first = model.take_events()
-    kinds, elapsed = first[:, 1:3], [first[:, 3]]
-    for run in range(1, num_runs):
-        model.run(inputs[run % len(inputs)])
-        events = model.take_events()
-        if not np.array_equal(events[:, 1:3], kinds):
+    calls: List[List[np.ndarray[Any, Any]]] = [[] for _ in inputs[:num_runs]]
+    for run in range(num_runs):
+        place = run % len(inputs)
+        model.run(inputs[place])
+        calls[place].append(model.take_events())
+        first, last = calls[place][0], calls[place][-1]
+        if not np.array_equal(first[:, 1:3], last[:, 1:3]):
             raise ValueError(
-                f"call {run} had {len(events)} events, the first had {len(first)}: calls of this "
-                "model are not alike, so their ops have no mean. Run without per-op times."
+                f"call {run} had {len(last)} events, the first of the same text had {len(first)}: "
+                "calls of this model are not alike, so their ops have no mean. Run without per-op "
+                "times."
             )
-        elapsed.append(events[:, 3])
-    return names_of(model, first), kinds, faster_half(np.stack(elapsed), kinds).mean(axis=0)
+    averaged = []
+    for found in calls:
+        kinds = found[0][:, 1:3]
+        elapsed = faster_half(np.stack([events[:, 3] for events in found]), kinds)
+        averaged.append((names_of(model, found[0]), kinds, elapsed.mean(axis=0)))
+    return averaged
+
+
+def combine(summaries: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """Returns the mean of what `summarize` returned for several texts; an op that a text does not
+    run counts as nothing there."""
+    totals = {
+        key: sum(summary[key] for summary in summaries) / len(summaries)
+        for key in ("profiled_call_ns", "attributed_ns")
+    }
+    groups: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
+    for summary in summaries:
+        for item in summary["ops"]:
+            groups.setdefault((item["kernel"], item["where"]), []).append(item)
+    ops: List[Dict[str, Any]] = []
+    for found in groups.values():
+        mean_ns = sum(item["mean_ns"] for item in found) / len(summaries)
+        count = round(sum(item["count"] for item in found) / len(summaries))
+        share = mean_ns / totals["attributed_ns"]
+        ops.append({**found[0], "count": count, "mean_ns": mean_ns, "share": share})
+    ops.sort(key=lambda item: (-item["mean_ns"], item["kernel"]))
+    short_ops = sum(summary["short_ops"] for summary in summaries) / len(summaries)
+    return {**totals, "short_ops": round(short_ops), "ops": ops}
 
 
 def faster_half(

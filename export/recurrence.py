@@ -84,8 +84,8 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     is_text = isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences)
     size = size_of_blocks(length, padded=is_text)
 
-    def run_block(block: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
-        rows = block_rows(source, block, size)
+    def run_block(first: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
+        rows = block_rows(source, first, size)
         rows = tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
         made = []
         for step in steps_of(layer, tf.matmul(rows, kernel) + bias):

@@ -90,9 +90,9 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
             f"{name}/cell", cell, "value"
         )
 
-    def run_block(block: Any, *state: Any) -> tuple[list[Any], Any]:
+    def run_block(first: Any, *state: Any) -> tuple[list[Any], Any]:
         kernel_on_grid = form.hold(f"{name}/kernel", kernel, "kernel")
-        product = tf.matmul(form.rows_of(inputs, block, size), kernel_on_grid)
+        product = tf.matmul(form.rows_of(inputs, first, size), kernel_on_grid)
         state = hold_state(*state)
         made = []
         for step in steps_of(layer, form.hold(f"{name}/projected", product + bias, "gate")):

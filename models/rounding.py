@@ -187,12 +187,12 @@ class ConstantForm(Form):
         """Returns whether a value is the vectors of the text's tokens, as they were looked up."""
         return value is self._vectors
 
-    def rows_of(self, value: Any, block: Any, block_size: int) -> Any:
-        """Returns one block of a value `(length, features)` in the body of a loop, where looking
-        vectors up again costs less than bringing all of them in."""
+    def rows_of(self, value: Any, first: Any, block_size: int) -> Any:
+        """Returns the block of a value `(length, features)` that begins with row `first`, in the
+        body of a loop: looking vectors up again costs less there than bringing all of them in."""
         if self.is_text(value):
-            return self._find(block_rows(self.token_ids, block, block_size))
-        return block_rows(value, block, block_size)
+            return self._find(block_rows(self.token_ids, first, block_size))
+        return block_rows(value, first, block_size)
 
     def mean(self, value: Any) -> Any:
         # MEAN of an int8 value the converter computes in int8, in the value's own coarse scale.

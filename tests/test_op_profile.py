@@ -74,6 +74,20 @@ def test_interrupted_calls_are_not_averaged() -> None:
     assert kept[:, 4].tolist() == [7, 7, 7] and kept[:, 0].tolist() == [0, 0, 9000]
 
 
+def test_texts_that_run_other_ops_count_alike() -> None:
+    """One text runs all of NAMES, another no product and the GATHER three times."""
+    more = [*NAMES[:3], "GATHER", "GATHER", "Invoke"]
+    kinds = np.array([[1, 0], [1, 0], [2, 1], [2, 2], [2, 3], [32, -1]])
+    other = op_profile.summarize(more, kinds, np.array([9.0, 30.0, 1.0, 1.0, 0.5, 4e9]))
+    found = op_profile.combine([op_profile.summarize(NAMES, KINDS, MEANS), other])
+    assert (found["profiled_call_ns"], found["attributed_ns"]) == (40_000, 6_250)
+    assert [(op["op"], op["count"], op["mean_ns"]) for op in found["ops"]] == [
+        ("Fully Connected", 0, 3500.0), ("GATHER", 2, 2500.0), ("Multiply", 1, 250.0),
+    ]  # fmt: skip
+    assert [op["share"] for op in found["ops"]] == pytest.approx([0.56, 0.4, 0.04])
+    assert found["short_ops"] == 1
+
+
 @pytest.fixture(scope="module")
 def dense_model(
     convert_tiny: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory
@@ -116,9 +130,28 @@ def test_runtime_says_where_the_time_goes(dense_model: Path) -> None:
     assert found["plain_call_ns"] > 0 and found["profiled_call_ns"] > found["attributed_ns"] > 0
 
 
+def test_calls_of_a_file_that_branches_are_averaged_text_by_text(
+    convert_tiny: Callable[..., bytes], tmp_path: Path
+) -> None:
+    tf = pytest.importorskip("tensorflow")
+
+    def classify(token_ids: Any) -> Any:
+        value = tf.cast(tf.reshape(tf.reduce_max(token_ids), [1, 1]), tf.float32) * tf.ones([1, 3])
+        return tf.cond(value[0, 0] > 0, lambda: tf.sin(value), lambda: tf.exp(tf.cos(value)))
+
+    path = tmp_path / "branch.tflite"
+    path.write_bytes(convert_tiny(classify))
+    model = ProfiledModel(str(path), ((1, 8), (1, 3)), 1)
+    inputs = [np.full((1, 8), value, np.int32) for value in (1, 0)]
+    averaged = op_profile._average(model, inputs, 9)
+    told = [{"SIN", "COS", "EXP"} & {name.upper() for name in names} for names, *_ in averaged]
+    assert told == [{"SIN"}, {"COS", "EXP"}]
+    assert [len(names) == len(kinds) == len(means) for names, kinds, means in averaged] == [1, 1]
+
+
 def test_artifact_is_profiled_with_its_own_texts(tiny_artifact: Path, texts_file: Path) -> None:
     runnable = open_runnable(tiny_artifact)
-    assert len(op_profile._inputs(runnable, str(texts_file))) == 200
+    assert len(op_profile._inputs(runnable, str(texts_file))) == op_profile.MAX_TEXTS
     assert len(op_profile._inputs(runnable, None)) == 5
     (tiny_artifact.parent / "none.txt").write_text("")
     with pytest.raises(ValueError, match=r"none.txt has no texts, expected at least 1"):
