@@ -23,7 +23,12 @@ _ATOL = 1e-4
 
 
 def profile_ops(
-    path: str, *, num_threads: int = 1, num_runs: int = 500, texts: Optional[str] = None
+    path: str,
+    *,
+    num_threads: int = 1,
+    num_runs: int = 500,
+    texts: Optional[str] = None,
+    delegate: Optional[str] = None,
 ) -> Dict[str, Any]:
     """Returns where the time of a call goes, op by op; of several graphs, that of full length.
 
@@ -41,15 +46,15 @@ def profile_ops(
         num_runs: Calls that are profiled, at least 1, after a warm-up of 20; the faster half of
             them is averaged.
         texts: File of texts; without it an artifact's goldens, and zeros for a bare .tflite.
+        delegate: None or "cpu": the profiler knows no other.
 
     Returns:
         `method`: "runtime". `num_runs`, `averaged_runs`. `ops`: for each kind of op, slowest
         first, `op`, `kernel` (what runs it), `where` ("interpreter" or "delegate"), `count` in a
         call, `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum.
         `short_ops`: how many ops of the delegate are too short to be seen. `profiled_call_ns`: a
-        whole call under the profiler; `plain_call_ns`: median of calls without it. `nodes`:
-        `total` of the graph, `delegated`, and `partitions`, the pieces that the delegate runs.
-        `model_sha256`, runtime, its version, threads.
+        whole call under the profiler; `plain_call_ns`: median of calls without it. `nodes`: as
+        `delegation.count_nodes`. `model_sha256`, runtime, its version, threads.
 
     Raises:
         ProfilerError: The runtime has no profiler that is known here.
@@ -58,36 +63,29 @@ def profile_ops(
     """
     if num_runs < 1:
         raise ValueError(f"num_runs={num_runs}, expected at least 1. Use 500.")
-    runnable = open_runnable(path, num_threads)
-    if isinstance(runnable.model, BucketedModel):
-        runnable.model.use_full_length()
-    if not isinstance(runnable.model, Model) or runnable.model.runtime != "ai-edge-litert":
+    runnable = open_runnable(path, num_threads, delegate=delegate)
+    model = runnable.model
+    if isinstance(model, BucketedModel):
+        model.use_full_length()
+    is_known = isinstance(model, Model) and model.runtime == "ai-edge-litert"
+    if not is_known or model.delegate != "cpu":
         raise ProfilerError(
-            f"{runnable.model.runtime} {runnable.model.runtime_version} has no profiler in Python. "
-            "Use ai-edge-litert 2.3.0 for per-op times."
+            f"{model.runtime} {model.runtime_version} on delegate {model.delegate} has no profiler "
+            "in Python. Use ai-edge-litert 2.3.0 and --delegate cpu for per-op times."
         )
     inputs = _inputs(runnable, texts)
-    model = _open_profiled(runnable, num_threads, inputs[0])
-    names, kinds, means = _average(model, inputs, num_runs)
+    profiled = _open_profiled(runnable, num_threads, inputs[0])
+    names, kinds, means = _average(profiled, inputs, num_runs)
     record = summarize(names, kinds, means)
     record["plain_call_ns"] = _plain_call(runnable, inputs, num_runs)
-    details = runnable.model.interpreter._get_ops_details()
-    num_nodes = sum(item["op_name"] != "DELEGATE" for item in details)
-    executed = int((kinds[:, 0] == _OP).sum())
-    partitions = len(details) - num_nodes
     record.update(
         method="runtime",
         num_runs=num_runs,
         averaged_runs=(num_runs + 1) // 2,
-        nodes={
-            "total": num_nodes,
-            # Where no delegate was made, every node is the interpreter's.
-            "delegated": num_nodes - executed if partitions else 0,
-            "partitions": partitions,
-        },
+        nodes=model.count_nodes(),
         model_sha256=runnable.model_sha256,
-        runtime=runnable.model.runtime,
-        runtime_version=runnable.model.runtime_version,
+        runtime=model.runtime,
+        runtime_version=model.runtime_version,
         num_threads=num_threads,
     )
     return record

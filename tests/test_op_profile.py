@@ -133,7 +133,7 @@ def test_no_runs_are_refused(dense_model: Path) -> None:
 def test_runtime_without_a_profiler_is_refused(tiny_model: Any, tflite_runtime_python: str) -> None:
     done = run_ops(tiny_model.path, python=tflite_runtime_python)
     assert done.returncode == 1
-    assert "tflite-runtime 2.14.0 has no profiler in Python. Use ai-edge-litert" in done.stderr
+    assert "tflite-runtime 2.14.0 on delegate cpu has no profiler in Python. Use ai-edge" in done.stderr
 
 
 class Fake:
@@ -251,14 +251,16 @@ def test_profile_is_part_of_the_result(
     answer["nodes"] = {"total": 5, "delegated": 3, "partitions": 1}
     record, device = measured(answer, tiny_model.path, tmp_path, monkeypatch)
     assert device.commands[-1] == [
-        *("ops", "--num-threads", "2", "--runs", "30", "--", str(tiny_model.path)),
+        *("ops", "--num-threads", "2", "--runs", "30", "--delegate", "x", "--"),
+        str(tiny_model.path),
     ]
     assert record["results"][0]["op_profile"] == answer
     assert json.loads((tmp_path / "o.json").read_text())["results"][0]["op_profile"] == answer
+    record["results"][0]["nodes"] = {**answer["nodes"], "delegate": "xnnpack"}
     record["results"][0]["end_to_end_shares"] = {"tokenize": 0.25, "invoke": 0.75}
     assert format_bench(record).splitlines()[2:5] == [
         "one: from text to label: tokenize 25%, invoke 75%",
-        "one: 3 of 5 nodes delegated, in 1 partition",
+        "one: 3 of 5 nodes run by xnnpack, in 1 partition",
         "one: by the runtime's profiler: Fully Connected 70% (1), GATHER 25% (1), Multiply 5% (2); "
         "2 ops too short to be seen",
     ]
