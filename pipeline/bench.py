@@ -172,7 +172,7 @@ def placed(result: dict[str, Any], device: Device, memory: dict[str, Any]) -> di
     samples = {key: result[key] for key in SAMPLES}
     rest = {key: value for key, value in result.items() if key not in SAMPLES}
     kind = "software-gpu" if rest.pop("is_software_gpu", False) else device.kind
-    peaks = {
+    peaks: dict[str, Any] = {
         key: memory[key] for key in ("peak_memory_bytes", "baseline_memory_bytes") if key in memory
     }
     return {**rest, **peaks, "device": device.name, "device_kind": kind, **samples}

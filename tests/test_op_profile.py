@@ -133,7 +133,10 @@ def test_no_runs_are_refused(dense_model: Path) -> None:
 def test_runtime_without_a_profiler_is_refused(tiny_model: Any, tflite_runtime_python: str) -> None:
     done = run_ops(tiny_model.path, python=tflite_runtime_python)
     assert done.returncode == 1
-    assert "tflite-runtime 2.14.0 on delegate cpu has no profiler in Python. Use ai-edge" in done.stderr
+    assert (
+        "tflite-runtime 2.14.0 on delegate cpu has no profiler in Python. Use ai-edge"
+        in done.stderr
+    )
 
 
 class Fake:

@@ -97,12 +97,8 @@ def describe_results(
     shared = {
         "profile": profile.name,
         **timer_record(timer),
-        "load_average_before": known.before.load_average,
-        "load_average_after": known.after.load_average,
-        "fingerprint": known.fingerprint,
+        **machine_record(known),
         "browser": browser,
-        "cycles_per_inference": None,
-        "cycles_reason": "a browser has no cycle counter",
     }
     rows = zip(artifacts, texts, given["init_ns"], given["measurements"], strict=True)
     records = []
@@ -157,6 +153,17 @@ def loaded(artifact: Artifact, engine: dict[str, Any], init_ns: int) -> Runnable
         init_ns=init_ns,
     )
     return runnable
+
+
+def machine_record(known: Machine) -> dict[str, Any]:
+    """Returns what a record says of the machine beside its measurement."""
+    return {
+        "load_average_before": known.before.load_average,
+        "load_average_after": known.after.load_average,
+        "fingerprint": known.fingerprint,
+        "cycles_per_inference": None,
+        "cycles_reason": "a browser has no cycle counter",
+    }
 
 
 def timer_record(timer: dict[str, int]) -> dict[str, Any]:
