@@ -27,8 +27,7 @@ from device_runner.runnable import open_runnable
 from tfpipe.data import open_dataset
 from tfpipe.data.labelled import read_labelled
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import load_tokenizer
-from tfpipe.verify import keras_scores
+from tfpipe.variant import keras_probabilities, load_tokenizer
 
 NUM_TEXTS = 400
 
@@ -89,7 +88,7 @@ def check(folder: RunFolder, path: str, threads: int) -> dict[str, Any]:
     _, token_ids = read_inputs(folder)
     reference = folder.path / "peers" / "keras.npy"
     if not reference.is_file():
-        np.save(reference, keras_scores(folder, "base", token_ids))
+        np.save(reference, keras_probabilities(folder, "base", token_ids))
     expected = np.load(reference)
     model = open_file(path, threads)
     outputs = np.stack([model.run(ids[None]) for ids in token_ids])

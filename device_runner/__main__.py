@@ -113,6 +113,7 @@ def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
         token_ids=options.token_ids,
         profile=profile,
         num_threads=options.num_threads,
+        delegate=options.delegate,
         progress=ProgressLines(profile, len(options.artifacts), sys.stderr),
     )
     if not options.output:
@@ -125,7 +126,9 @@ def _bench(options: argparse.Namespace) -> Tuple[Any, int]:
 def _memory(options: argparse.Namespace) -> Tuple[Any, int]:
     from device_runner.benchmark import measure_memory
 
-    return measure_memory(options.artifact, options.num_threads), 0
+    return measure_memory(
+        options.artifact, num_threads=options.num_threads, delegate=options.delegate
+    ), 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -142,9 +145,9 @@ def make_parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         if name != "info":
             made.add_argument("--num-threads", type=int, default=1, help="CPU threads (1)")
-        if name in ("predict", "verify", "run"):
             made.add_argument(
-                "--delegate", help="cpu, gpu or edgetpu; else what the artifact is made for"
+                "--delegate",
+                help="cpu, xnnpack, none, gpu or edgetpu; else what the artifact is made for",
             )
         return made
 

@@ -34,8 +34,8 @@ def benchmark(
     texts: Sequence[str] = (),
     token_ids: Optional[str] = None,
     profile: Union[Profile, str] = "quick",
-    num_threads: int = 1,
     progress: Callable[[str], None] = lambda phase: None,
+    **loading: Any,
 ) -> List[Dict[str, Any]]:
     """Measures artifacts and bare .tflite files, interleaved, in this process.
 
@@ -45,8 +45,8 @@ def benchmark(
             path, "" where it has none.
         token_ids: .npy file of token ids for bare .tflite files; without it they get zeros.
         profile: A key of `PROFILES`, or what `choose_profile` returns.
-        num_threads: CPU threads of every interpreter.
         progress: Told the name of the phase after every block of calls.
+        **loading: Of `open_runnable`: `num_threads`, `runtime` and `delegate`, for all.
 
     Returns:
         One record for each path, in order. `validity` says what it is worth.
@@ -58,7 +58,7 @@ def benchmark(
         OSError: A file cannot be read.
     """
     profile = as_profile(profile)
-    runnables = [_open_checked(path, num_threads) for path in paths]
+    runnables = [_open_checked(path, loading) for path in paths]
     fed = [
         _feed(runnable, chosen, token_ids)
         for runnable, chosen in zip(runnables, choose_texts(texts, runnables))
@@ -78,16 +78,17 @@ def benchmark(
     records = []
     for runnable, (contestant, source), measurement in zip(runnables, fed, measurements):
         record = identity(runnable)
-        record.update(input_source=source, **describe_inputs(runnable, contestant.inputs), **shared)
+        fed_with = describe_inputs(runnable, contestant.inputs, contestant.texts)
+        record.update(input_source=source, **fed_with, **shared)
         numbers = describe_measurement(measurement, profile)
         record.update(numbers)
-        # The last input that was set; after the measurement, which must not know of it.
-        record.update(measure_cycles(runnable.model.invoke))
+        # After the measurement, which must not know of it.
+        record.update(measure_cycles(runnable.model, contestant.inputs))
         verdict, reasons = validity.judge(
             measurement,
             before,
             after,
-            num_threads=num_threads,
+            num_threads=runnable.model.num_threads,
             num_cores=machine.count_usable_cores(),
             notes=[*input_notes(runnable, source), *doubts(numbers, timer["timer_overhead_ns"])],
         )
@@ -96,15 +97,15 @@ def benchmark(
     return records
 
 
-def measure_memory(path: str, num_threads: int = 1, num_runs: int = 50) -> Dict[str, Any]:
+def measure_memory(path: str, num_runs: int = 50, **loading: Any) -> Dict[str, Any]:
     """Returns the peak memory of this process after loading a model and calling it.
 
     To be run in a process of its own, since the peak of a process never falls.
 
     Args:
         path: Artifact folder or .tflite file.
-        num_threads: CPU threads of the interpreter.
         num_runs: Calls after the first one.
+        **loading: As for `benchmark`.
 
     Returns:
         `peak_memory_bytes`: of the whole process, with Python, NumPy and the runtime.
@@ -115,7 +116,7 @@ def measure_memory(path: str, num_threads: int = 1, num_runs: int = 50) -> Dict[
         ValueError: As for `open_runnable`.
     """
     baseline = machine.read_peak_memory()
-    runnable = open_runnable(path, num_threads)
+    runnable = open_runnable(path, **loading)
     token_ids = np.zeros((1, runnable.model.sequence_length), np.int32)
     if runnable.artifact is not None:
         token_ids[0] = runnable.artifact.golden["examples"][0]["token_ids"]
@@ -129,9 +130,9 @@ def measure_memory(path: str, num_threads: int = 1, num_runs: int = 50) -> Dict[
     }
 
 
-def _open_checked(path: str, num_threads: int) -> Runnable:
+def _open_checked(path: str, loading: Dict[str, Any]) -> Runnable:
     """No latency of a model that computes something else than the host did."""
-    runnable = open_runnable(path, num_threads)
+    runnable = open_runnable(path, **loading)
     if runnable.artifact is not None:
         golden = check_goldens(runnable)
         if not golden["passed"]:
@@ -179,25 +180,34 @@ def _shuffled_texts(path: str) -> List[str]:
 
 def _feed(runnable: Runnable, texts: List[str], token_ids: Optional[str]) -> Tuple[Contestant, str]:
     """Returns the contestant with its inputs, and where they came from."""
-    artifact, length = runnable.artifact, runnable.model.sequence_length
-    if artifact is None:
-        if token_ids is None:
-            rows, source = np.zeros((1, length), np.int32), "zeros"
-        else:
-            rows, source = read_token_ids(token_ids), "token_ids"
-            rows = rows[np.random.RandomState(SEED).permutation(len(rows))[:MAX_INPUTS]]
-        runnable.check_token_ids(rows)
-        return Contestant(runnable.name, runnable.model, _split_rows(rows)), source
-    source = "texts" if texts else "goldens"
+    if runnable.artifact is not None:
+        inputs, used, source = inputs_of(runnable, texts)
+        contestant = Contestant(
+            runnable.name, runnable.model, inputs, used, runnable.encode, runnable.decode
+        )
+        return contestant, source
+    if token_ids is None:
+        rows, source = np.zeros((1, runnable.model.sequence_length), np.int32), "zeros"
+    else:
+        rows, source = read_token_ids(token_ids), "token_ids"
+        rows = rows[np.random.RandomState(SEED).permutation(len(rows))[:MAX_INPUTS]]
+    runnable.check_token_ids(rows)
+    return Contestant(runnable.name, runnable.model, _split_rows(rows)), source
+
+
+def inputs_of(
+    runnable: Runnable, texts: Sequence[str]
+) -> Tuple[List[np.ndarray[Any, Any]], Sequence[str], str]:
+    """Returns what an artifact is fed with: token ids of each text, int32 (1, T), the texts, and
+    where they are from, "texts" or, without any given, "goldens"."""
+    artifact: Any = runnable.artifact
     used = texts or [example["text"] for example in artifact.golden["examples"]]
     # A tokenizer of its own: the artifact's must not have met the words of the end-to-end runs.
     tokenizer = Tokenizer(artifact.tokenizer.spec, artifact.tokenizer.vocabulary)
+    length = runnable.model.sequence_length
     rows = np.stack([tokenizer.encode_padded(text, length) for text in used])
     runnable.check_token_ids(rows)
-    contestant = Contestant(
-        runnable.name, runnable.model, _split_rows(rows), used, runnable.encode, runnable.decode
-    )
-    return contestant, source
+    return _split_rows(rows), used, "texts" if texts else "goldens"
 
 
 def _split_rows(rows: np.ndarray[Any, Any]) -> List[np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Calls → CPU cycles that each took, by the processor's own counter, or why it is not known.
+"""A model and its inputs → CPU cycles of a call, by the processor's counter, or why not.
 
 Cycles do not change with the clock's frequency, so they compare where milliseconds do not. Numbers
 are those of Linux's include/uapi/linux/perf_event.h and of its tables of system calls.
@@ -13,7 +13,8 @@ import platform
 import struct
 import sys
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from statistics import median
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 # perf_event_attr.type and .config.
 CPU_CYCLES = (0, 0)
@@ -35,34 +36,46 @@ MAX_CALLS = 100
 MAX_SECONDS = 1.0
 
 
-def measure_cycles(call: Callable[[], Any], event: Tuple[int, int] = CPU_CYCLES) -> Dict[str, Any]:
+def measure_cycles(
+    model: Any, inputs: Sequence[Any], event: Tuple[int, int] = CPU_CYCLES
+) -> Dict[str, Any]:
     """Counts what calls take, all threads of this process together, the kernel's part left out.
 
     Args:
-        call: Called up to 100 times, for about a second at most; never, if there is no counter.
+        model: Has `set_input`, which is not counted, and `invoke`, which is: up to 100 times, for
+            about a second at most; never, if there is no counter.
+        inputs: Each call takes the next, from the first again after the last.
         event: What to count.
 
     Returns:
-        `cycles_per_inference`: the mean of the calls, or None; `cycles_reason`: why it is None.
+        `cycles_per_inference`: the median of the calls, or None; `cycles_reason`: why it is None.
     """
     counters: List[int] = []
+    counts: List[float] = []
     try:
         counters += _open_counters(event)
-        calls, deadline = 0, time.perf_counter() + MAX_SECONDS
-        for counter in counters:
-            _switch(counter, _ENABLE)
-        while calls < MAX_CALLS and time.perf_counter() < deadline:
-            call()
-            calls += 1
-        for counter in counters:
-            _switch(counter, _DISABLE)
-        total = sum(_read_counter(counter) for counter in counters)
+        deadline = time.perf_counter() + MAX_SECONDS
+        while len(counts) < MAX_CALLS and (not counts or time.perf_counter() < deadline):
+            model.set_input(inputs[len(counts) % len(inputs)])
+            counts.append(_count_call(model.invoke, counters))
     except OSError as error:
         return {"cycles_per_inference": None, "cycles_reason": _explain(error)}
     finally:
         for counter in counters:
             os.close(counter)
-    return {"cycles_per_inference": round(total / calls), "cycles_reason": None}
+    return {"cycles_per_inference": round(median(counts)), "cycles_reason": None}
+
+
+def _count_call(call: Callable[[], Any], counters: List[int]) -> float:
+    """Returns the count of one call; this thread's counter, the first, starts last and ends
+    first."""
+    before = [_read_counter(counter) for counter in counters]
+    for counter in reversed(counters):
+        _switch(counter, _ENABLE)
+    call()
+    for counter in counters:
+        _switch(counter, _DISABLE)
+    return sum(_read_counter(counter) for counter in counters) - sum(before)
 
 
 def _open_counters(event: Tuple[int, int]) -> List[int]:

@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from device_runner.interpreter import check_model_file, check_num_threads
+from device_runner.delegation import count_nodes
+from device_runner.interpreter import check_model_file, check_num_threads, without_delegates
 from device_runner.loaded_model import LoadedModel
 from device_runner.lookup import HostLookup, read_lookup
 from device_runner.runtimes import RUNTIMES, import_runtime
@@ -93,6 +94,10 @@ class TailModel(LoadedModel):
         output: np.ndarray[Any, Any] = (quanta - zero_point) * np.float32(scale)
         return output
 
+    def count_nodes(self) -> Optional[Dict[str, Any]]:
+        """Returns what the Edge TPU, or XNNPACK, really took of the tail."""
+        return count_nodes(self.interpreter)
+
     def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
         """Returns what a failed call means, and what to do."""
         return (
@@ -107,7 +112,8 @@ def load_tail_model(folder: str, num_threads: int, delegate: str) -> TailModel:
     Args:
         folder: The artifact folder, its digests checked.
         num_threads: CPU threads for what is not on the Edge TPU.
-        delegate: "edgetpu" runs the compiled file there; "cpu" the uncompiled one.
+        delegate: "edgetpu" runs the compiled file there; "cpu" the uncompiled one, and "none" too,
+            without XNNPACK.
 
     Raises:
         RuntimeNotFoundError: No TFLite runtime is installed.
@@ -125,12 +131,12 @@ def load_tail_model(folder: str, num_threads: int, delegate: str) -> TailModel:
     check_model_file(path)
     name, version, interpreter_class = import_runtime()
     lookup = read_lookup(folder)
+    options = without_delegates(name, version, interpreter_class) if delegate == "none" else {}
     start = time.perf_counter_ns()
     try:
-        delegates = [_load_delegate(name)] if on_tpu else []
-        interpreter = interpreter_class(
-            model_path=path, num_threads=num_threads, experimental_delegates=delegates
-        )
+        if on_tpu:
+            options["experimental_delegates"] = [_load_delegate(name)]
+        interpreter = interpreter_class(model_path=path, num_threads=num_threads, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError, SystemError) as error:
         raise ValueError(f"{path} on {name} {version}: {advise(str(error))}") from error

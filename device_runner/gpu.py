@@ -10,13 +10,14 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from device_runner.delegation import count_nodes
 from device_runner.interpreter import check_model_file, check_num_threads
 from device_runner.loaded_model import LoadedModel
-from device_runner.runtimes import RuntimeNotFoundError, runtime_version
+from device_runner.runtimes import RuntimeNotFoundError, import_runtime, runtime_version
 
 # What the accelerator says about itself; there is no other way to ask it (LiteRT 2.3.0).
 _ADAPTER = re.compile(r"Selected adapter: (.+?), arch=.*?adapterType=(.+)")
@@ -33,6 +34,7 @@ class GpuModel(LoadedModel):
     Attributes:
         adapter: Name of the GPU, as the runtime says it.
         is_software: Whether that GPU is a program on the CPU: then its times mean nothing.
+        path: The file.
     """
 
     runtime: str
@@ -44,6 +46,7 @@ class GpuModel(LoadedModel):
     num_classes: int
     adapter: str
     is_software: bool
+    path: str
     compiled: Any = field(repr=False)
     inputs: Any = field(repr=False)
     outputs: Any = field(repr=False)
@@ -65,6 +68,12 @@ class GpuModel(LoadedModel):
     def get_output(self) -> np.ndarray[Any, Any]:
         """Returns a copy of the last output, float32 (C,)."""
         return np.array(self.output, np.float32).reshape(-1)
+
+    def count_nodes(self) -> Optional[Dict[str, Any]]:
+        """Returns that the GPU took every node of the file, in pieces that it does not tell."""
+        found = count_nodes(import_runtime(self.runtime)[2](model_path=self.path))
+        whole = {"delegate": "gpu", "partitions": None}
+        return found and dict(found, delegated=found["total"], **whole)
 
     def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
         """Returns what a failed call means, and what to do."""
@@ -112,6 +121,7 @@ def load_gpu_model(model_path: str | os.PathLike[str], num_threads: int = 1) -> 
         sequence_length=sequence_length,
         num_classes=num_classes,
         adapter=adapter[1],
+        path=path,
         is_software=_SOFTWARE in adapter[2],
         compiled=compiled,
         inputs=compiled.create_input_buffers(0),

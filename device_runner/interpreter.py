@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
+from device_runner.delegation import count_nodes
 from device_runner.loaded_model import LoadedModel
 from device_runner.runtimes import import_runtime
 
@@ -24,7 +26,8 @@ class Model(LoadedModel):
     Attributes:
         runtime: "ai-edge-litert", "tflite-runtime" or "tensorflow".
         runtime_version: Version of that package.
-        delegate: Where it really runs; "cpu", with or without XNNPACK.
+        delegate: Where it really runs: "cpu", where XNNPACK takes what it can, or "none", the
+            runtime's own kernels alone.
         num_threads: CPU threads given to the interpreter.
         init_ns: Creating the interpreter and allocating its tensors, in nanoseconds.
         sequence_length: T, token ids of one input.
@@ -67,9 +70,16 @@ class Model(LoadedModel):
         output: np.ndarray[Any, Any] = self.interpreter.get_tensor(self.output_index)
         return output.reshape(-1)
 
+    def count_nodes(self) -> Optional[Dict[str, Any]]:
+        """Returns what XNNPACK really took of the graph."""
+        return count_nodes(self.interpreter)
+
 
 def load_model(
-    model_path: str | os.PathLike[str], num_threads: int = 1, runtime: Optional[str] = None
+    model_path: str | os.PathLike[str],
+    num_threads: int = 1,
+    runtime: Optional[str] = None,
+    delegate: str = "cpu",
 ) -> Model:
     """Loads a .tflite file with the first TFLite runtime that is installed.
 
@@ -78,20 +88,23 @@ def load_model(
             (1, C). A damaged file can make a runtime end the process: run it in a child.
         num_threads: CPU threads, from 1 to 256.
         runtime: A key of `RUNTIMES` to use that one; None takes the first that is installed.
+        delegate: "cpu" is what the runtime does by itself, "none" does without XNNPACK.
 
     Raises:
         RuntimeNotFoundError: No runtime, or not the one asked for, is installed.
         ValueError: The file is truncated, no TFLite model, needs a newer runtime, or has other
-            inputs and outputs; or `num_threads` is outside its range.
+            inputs and outputs; `num_threads` is outside its range; or the runtime cannot do without
+            XNNPACK.
         OSError: The file cannot be read.
     """
     check_num_threads(num_threads)
     path = os.fspath(model_path)
     check_model_file(path)
     name, version, interpreter_class = import_runtime(runtime)
+    options = without_delegates(name, version, interpreter_class) if delegate == "none" else {}
     start = time.perf_counter_ns()
     try:
-        interpreter = interpreter_class(model_path=path, num_threads=num_threads)
+        interpreter = interpreter_class(model_path=path, num_threads=num_threads, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, SystemError) as error:
         raise ValueError(_explain_refusal(path, name, version, str(error))) from error
@@ -100,7 +113,7 @@ def load_model(
     return Model(
         runtime=name,
         runtime_version=version,
-        delegate="cpu",  # no other is ever asked for here; XNNPACK, the default one, is the CPU
+        delegate=delegate,
         num_threads=num_threads,
         init_ns=init_ns,
         sequence_length=tensors["input"][1],
@@ -109,6 +122,21 @@ def load_model(
         input_index=tensors["input"][0],
         output_index=tensors["output"][0],
     )
+
+
+def without_delegates(name: str, version: str, interpreter_class: Any) -> Dict[str, Any]:
+    """Returns the argument with which a runtime's interpreter does without XNNPACK.
+
+    Raises:
+        ValueError: The runtime has none.
+    """
+    kinds = getattr(sys.modules[interpreter_class.__module__], "OpResolverType", None)
+    if kinds is None:
+        raise ValueError(
+            f"delegate=none, but {name} {version} cannot do without XNNPACK. Install a newer "
+            "runtime, such as ai-edge-litert, or use --delegate cpu."
+        )
+    return {"experimental_op_resolver_type": kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
 
 def check_num_threads(num_threads: int) -> None:

@@ -134,7 +134,7 @@ class ProfiledModel:
         ).astype(np.int64)
 
     def name_at(self, address: int) -> str:
-        """Returns the name that an event points to; it lives as long as the profiler."""
+        """Returns the name that an event points to; it may be gone after the next call."""
         return ctypes.string_at(address).decode("utf-8", "replace")
 
     def _call(self, name: str, *arguments: Any) -> None:

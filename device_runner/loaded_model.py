@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class LoadedModel:
     set_input: Callable[[np.ndarray[Any, Any]], None]
     invoke: Callable[[], None]
     get_output: Callable[[], np.ndarray[Any, Any]]
+
+    def count_nodes(self) -> Optional[Dict[str, Any]]:
+        """Returns what a delegate really took of the graph, as `delegation.count_nodes` does."""
+        return None
 
     def explain(self, error: Exception, token_ids: np.ndarray[Any, Any]) -> str:
         """Returns what a failed call means, and what to do."""

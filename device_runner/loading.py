@@ -14,8 +14,9 @@ from device_runner.manifest import Manifest
 from device_runner.onnx_session import ONNX_SUFFIX, OnnxModel, load_onnx_model
 
 AnyModel = Union[Model, GpuModel, OnnxModel, TailModel]
-# Where a model can be asked to run.
-DELEGATES = ("cpu", "gpu", "edgetpu")
+# What a model can be asked to run on: "cpu" leaves it to the runtime, which gives XNNPACK what that
+# takes; "xnnpack" insists that it takes something; "none" does without.
+DELEGATES = ("cpu", "xnnpack", "none", "gpu", "edgetpu")
 # Target → what runs its artifacts when nothing else is said.
 TARGET_DELEGATES = {"gpu": "gpu"}
 
@@ -43,8 +44,8 @@ def load_any_model(
         delegate: One of `DELEGATES`: that runs the model, or nothing does.
 
     Raises:
-        ValueError: An unknown delegate, or one that does not run such a file; and as
-            `load_model` and its like.
+        ValueError: An unknown delegate, or one that does not run such a file or takes nothing of
+            it; and as `load_model` and its like.
         RuntimeNotFoundError: The runtime is not installed.
         OSError: A file cannot be read.
     """
@@ -54,7 +55,7 @@ def load_any_model(
     folder = os.path.dirname(path)
     is_tail = not is_onnx and os.path.isfile(os.path.join(folder, EMBEDDING_FILE))
     runs = {"cpu": True, "gpu": not is_onnx and not is_tail, "edgetpu": is_tail}
-    if not runs[delegate]:
+    if not runs.get(delegate, not is_onnx):
         kind = "an ONNX file" if is_onnx else "the tail of a model" if is_tail else "a whole model"
         raise ValueError(
             f"delegate={delegate!r} does not run {path}: it is {kind}. Use --delegate cpu, or an "
@@ -62,8 +63,18 @@ def load_any_model(
         )
     if is_onnx:
         return load_onnx_model(path, num_threads, runtime)
-    if is_tail:
-        return load_tail_model(folder, num_threads, delegate)
     if delegate == "gpu":
         return load_gpu_model(path, num_threads)
-    return with_buckets(load_model(path, num_threads, runtime))
+    how = "cpu" if delegate == "xnnpack" else delegate
+    model: Union[Model, TailModel]
+    if is_tail:
+        model = load_tail_model(folder, num_threads, how)
+    else:
+        model = with_buckets(load_model(path, num_threads, runtime, how))
+    nodes = model.count_nodes() or {"delegate": "unknown"}
+    if delegate == "xnnpack" and nodes["delegate"] != delegate:
+        raise ValueError(
+            f"delegate='xnnpack', but in {model.runtime} {model.runtime_version} it takes none of "
+            f"the nodes of {path}. Use --delegate cpu, or another runtime."
+        )
+    return model

@@ -20,6 +20,7 @@ def _ops(options: argparse.Namespace) -> Tuple[Any, int]:
     return profile_ops(
         options.artifact,
         num_threads=options.num_threads,
+        delegate=options.delegate,
         num_runs=options.runs,
         texts=options.texts,
     ), 0

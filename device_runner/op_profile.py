@@ -10,6 +10,7 @@ import numpy as np
 from device_runner.buckets import BucketedModel
 from device_runner.interpreter import Model
 from device_runner.litert_c import ProfiledModel, ProfilerError, names_of
+from device_runner.op_times import combine, faster_half, summarize
 from device_runner.percentiles import percentile
 from device_runner.runnable import Runnable, open_runnable
 from device_runner.texts import read_texts
@@ -18,13 +19,19 @@ from device_runner.turn import Contestant, Turn
 WARMUP_RUNS = 20
 # A loop or a branch runs other ops for another text: each text is called several times.
 MAX_TEXTS = 50
-_PHASE, _OP, _DELEGATE_OPS = 1, 2, (4, 8)
+# Columns of `ProfiledModel.take_events`: type and node.
+_KIND = slice(1, 3)
 # Largest difference of an output from the interpreter's: the same kernels in the same order.
 _ATOL = 1e-4
 
 
 def profile_ops(
-    path: str, *, num_threads: int = 1, num_runs: int = 500, texts: Optional[str] = None
+    path: str,
+    *,
+    num_threads: int = 1,
+    num_runs: int = 500,
+    texts: Optional[str] = None,
+    delegate: Optional[str] = None,
 ) -> Dict[str, Any]:
     """Returns where the time of a call goes, op by op; of several graphs, that of full length.
 
@@ -42,15 +49,16 @@ def profile_ops(
         num_runs: Calls that are profiled, at least 1, after a warm-up of 20; of each text's calls
             the faster half is averaged, and then those of all texts.
         texts: File of texts; without it an artifact's goldens, and zeros for a bare .tflite.
+        delegate: None or "cpu": the profiler knows no other.
 
     Returns:
         `method`: "runtime". `num_runs`, `averaged_runs`. `ops`: for each kind of op, slowest
         first, `op`, `kernel` (what runs it), `where` ("interpreter" or "delegate"), `count` in a
-        call (the mean, rounded, where texts differ in it), `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum.
-        `short_ops`: how many ops of the delegate are too short to be seen. `profiled_call_ns`: a
-        whole call under the profiler; `plain_call_ns`: median of calls without it. `nodes`:
-        `total` of the graph, `delegated`, and `partitions`, the pieces that the delegate runs.
-        `model_sha256`, runtime, its version, threads.
+        call (the mean, rounded, where texts differ in it; ops within a loop each time that they
+        run), `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum. `short_ops`:
+        how many ops of the delegate are too short to be seen. `profiled_call_ns`: a whole call
+        under the profiler; `plain_call_ns`: median of calls without it. `nodes`: as
+        `delegation.count_nodes`. `model_sha256`, runtime, its version, threads.
 
     Raises:
         ProfilerError: The runtime has no profiler that is known here.
@@ -59,87 +67,32 @@ def profile_ops(
     """
     if num_runs < 1:
         raise ValueError(f"num_runs={num_runs}, expected at least 1. Use 500.")
-    runnable = open_runnable(path, num_threads)
-    if isinstance(runnable.model, BucketedModel):
-        runnable.model.use_full_length()
-    if not isinstance(runnable.model, Model) or runnable.model.runtime != "ai-edge-litert":
+    runnable = open_runnable(path, num_threads, delegate=delegate)
+    model = runnable.model
+    if isinstance(model, BucketedModel):
+        model.use_full_length()
+    is_known = isinstance(model, Model) and model.runtime == "ai-edge-litert"
+    if not is_known or model.delegate != "cpu":
         raise ProfilerError(
-            f"{runnable.model.runtime} {runnable.model.runtime_version} has no profiler in Python. "
-            "Use ai-edge-litert 2.3.0 for per-op times."
+            f"{model.runtime} {model.runtime_version} on delegate {model.delegate} has no profiler "
+            "in Python. Use ai-edge-litert 2.3.0 and --delegate cpu for per-op times."
         )
     inputs = _inputs(runnable, texts)
-    model = _open_profiled(runnable, num_threads, inputs[0])
-    averaged = _average(model, inputs, num_runs)
+    profiled = _open_profiled(runnable, num_threads, inputs[0])
+    averaged = _average(profiled, inputs, num_runs)
     record = combine([summarize(names, kinds, means) for names, kinds, means in averaged])
     record["plain_call_ns"] = _plain_call(runnable, inputs, num_runs)
-    details = runnable.model.interpreter._get_ops_details()
-    num_nodes = sum(item["op_name"] != "DELEGATE" for item in details)
-    executed = int((averaged[0][1][:, 0] == _OP).sum())
-    partitions = len(details) - num_nodes
     record.update(
         method="runtime",
         num_runs=num_runs,
         averaged_runs=(num_runs + 1) // 2,
-        nodes={
-            "total": num_nodes,
-            # Where no delegate was made, every node is the interpreter's.
-            "delegated": num_nodes - executed if partitions else 0,
-            "partitions": partitions,
-        },
+        nodes=model.count_nodes(),
         model_sha256=runnable.model_sha256,
-        runtime=runnable.model.runtime,
-        runtime_version=runnable.model.runtime_version,
+        runtime=model.runtime,
+        runtime_version=model.runtime_version,
         num_threads=num_threads,
     )
     return record
-
-
-def summarize(
-    names: Sequence[str], kinds: np.ndarray[Any, Any], means_us: np.ndarray[Any, Any]
-) -> Dict[str, Any]:
-    """Returns `profiled_call_ns`, `attributed_ns`, `short_ops` and `ops` of one averaged call.
-
-    Args:
-        names: Of the events, in order.
-        kinds: int64 (n, 2), type and node of each event.
-        means_us: float64 (n,), mean microseconds of each.
-
-    Raises:
-        ValueError: No event is the call itself.
-    """
-    call_us, short_ops = 0.0, 0
-    groups: Dict[Tuple[str, str], List[float]] = {}
-    for name, kind, mean in zip(names, kinds[:, 0], means_us):
-        if kind == _PHASE and name == "Invoke":
-            call_us += float(mean)
-        elif kind == _OP or kind in _DELEGATE_OPS:
-            where = "interpreter" if kind == _OP else "delegate"
-            groups.setdefault((name, where), []).append(float(mean))
-            short_ops += kind != _OP and mean < 1
-    attributed_us = sum(map(sum, groups.values()))
-    if not call_us or not attributed_us:
-        raise ValueError(
-            f"the profiler told {len(names)} events and nothing that takes time, expected a call "
-            "and its ops. Use ai-edge-litert 2.3.0, or a larger model."
-        )
-    ops: List[Dict[str, Any]] = [
-        {
-            "op": name.split(" (")[0],
-            "kernel": name,
-            "where": where,
-            "count": len(found),
-            "mean_ns": 1000 * sum(found),
-            "share": sum(found) / attributed_us,
-        }
-        for (name, where), found in groups.items()
-    ]
-    ops.sort(key=lambda item: (-item["mean_ns"], item["kernel"]))
-    return {
-        "profiled_call_ns": 1000 * call_us,
-        "attributed_ns": 1000 * attributed_us,
-        "short_ops": int(short_ops),
-        "ops": ops,
-    }
 
 
 def _inputs(runnable: Runnable, texts: Optional[str]) -> List[np.ndarray[Any, Any]]:
@@ -189,59 +142,24 @@ def _average(
         model.run(inputs[run % len(inputs)])
     model.take_events()
     calls: List[List[np.ndarray[Any, Any]]] = [[] for _ in inputs[:num_runs]]
+    names: List[List[str]] = []
     for run in range(num_runs):
         place = run % len(inputs)
         model.run(inputs[place])
         calls[place].append(model.take_events())
+        if run == place:
+            # At once: a branch that is prepared again has its names elsewhere.
+            names.append(names_of(model, calls[place][0]))
         first, last = calls[place][0], calls[place][-1]
-        if not np.array_equal(first[:, 1:3], last[:, 1:3]):
+        if not np.array_equal(first[:, _KIND], last[:, _KIND]):
             raise ValueError(
                 f"call {run} had {len(last)} events, the first of the same text had {len(first)}: "
                 "calls of this model are not alike, so their ops have no mean. Run without per-op "
                 "times."
             )
     averaged = []
-    for found in calls:
-        kinds = found[0][:, 1:3]
+    for told, found in zip(names, calls):
+        kinds = found[0][:, _KIND]
         elapsed = faster_half(np.stack([events[:, 3] for events in found]), kinds)
-        averaged.append((names_of(model, found[0]), kinds, elapsed.mean(axis=0)))
+        averaged.append((told, kinds, elapsed.mean(axis=0)))
     return averaged
-
-
-def combine(summaries: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-    """Returns the mean of what `summarize` returned for several texts; an op that a text does not
-    run counts as nothing there."""
-    totals = {
-        key: sum(summary[key] for summary in summaries) / len(summaries)
-        for key in ("profiled_call_ns", "attributed_ns")
-    }
-    groups: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
-    for summary in summaries:
-        for item in summary["ops"]:
-            groups.setdefault((item["kernel"], item["where"]), []).append(item)
-    ops: List[Dict[str, Any]] = []
-    for found in groups.values():
-        mean_ns = sum(item["mean_ns"] for item in found) / len(summaries)
-        count = round(sum(item["count"] for item in found) / len(summaries))
-        share = mean_ns / totals["attributed_ns"]
-        ops.append({**found[0], "count": count, "mean_ns": mean_ns, "share": share})
-    ops.sort(key=lambda item: (-item["mean_ns"], item["kernel"]))
-    short_ops = sum(summary["short_ops"] for summary in summaries) / len(summaries)
-    return {**totals, "short_ops": round(short_ops), "ops": ops}
-
-
-def faster_half(
-    elapsed_us: np.ndarray[Any, Any], kinds: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """Returns the half of the calls whose ops took least altogether; one call stays.
-
-    A mean takes in every interruption of the process. Where these fall on an op by chance, they
-    say nothing of it.
-
-    Args:
-        elapsed_us: (calls, events), elapsed microseconds.
-        kinds: (events, 2), type and node of each event.
-    """
-    are_ops = np.isin(kinds[:, 0], (_OP, *_DELEGATE_OPS))
-    order = np.argsort(elapsed_us[:, are_ops].sum(axis=1), kind="stable")
-    return elapsed_us[order[: (len(order) + 1) // 2]]

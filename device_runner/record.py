@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -33,6 +34,7 @@ def identity(runnable: Runnable) -> Dict[str, Any]:
         "runtime": model.runtime,
         "runtime_version": model.runtime_version,
         "delegate": model.delegate,
+        "nodes": model.count_nodes(),
         "adapter": model.adapter,
         "is_software_gpu": model.is_software,
         "num_threads": model.num_threads,
@@ -40,17 +42,21 @@ def identity(runnable: Runnable) -> Dict[str, Any]:
     }
 
 
-def describe_inputs(runnable: Runnable, inputs: Sequence[np.ndarray[Any, Any]]) -> Dict[str, Any]:
+def describe_inputs(
+    runnable: Runnable, inputs: Sequence[np.ndarray[Any, Any]], texts: Sequence[str]
+) -> Dict[str, Any]:
     """Returns what the calls were fed with: latencies of real texts hold for texts of such lengths.
 
     Args:
         runnable: What was measured.
         inputs: int32 (1, T) token ids, each in turn; at least one.
+        texts: What they are of; none for bare files.
 
     Returns:
-        `num_inputs`, `mean_tokens` (real tokens of one, padding left out) and `buckets`: for each
-        graph its `sequence_length` and the `share` of the inputs that run in it; None where the
-        file has one graph.
+        `num_inputs`, `inputs_sha256` (of the texts in their order, else of the ids without padding:
+        equal where two models were fed with the same), `mean_tokens` (real tokens of one) and
+        `buckets`: for each graph its `sequence_length` and the `share` of the inputs that run in
+        it; None where the file has one graph.
     """
     model = runnable.model
     real = [row[0].nonzero()[0] for row in inputs]
@@ -62,8 +68,10 @@ def describe_inputs(runnable: Runnable, inputs: Sequence[np.ndarray[Any, Any]]) 
             {"sequence_length": length, "share": float((ends == place).mean())}
             for place, length in enumerate(model.bucket_lengths)
         ]
+    parts = [text.encode("utf-8") for text in texts] or [row[row != 0].tobytes() for row in inputs]
     return {
         "num_inputs": len(inputs),
+        "inputs_sha256": hashlib.sha256(b"\0".join(parts)).hexdigest(),
         "mean_tokens": sum(lengths) / len(lengths),
         "buckets": buckets,
     }

@@ -158,7 +158,7 @@ def open_runnable(
             "the artifact again."
         )
     # An accelerator, and whatever is not TFLite, runs the full length alone.
-    if delegate == "cpu" and list(model.bucket_lengths) != manifest.bucket_lengths:
+    if delegate not in ("gpu", "edgetpu") and list(model.bucket_lengths) != manifest.bucket_lengths:
         raise ValueError(
             f"{artifact.model_path} has graphs of the lengths {list(model.bucket_lengths)}, the "
             f"manifest says {manifest.bucket_lengths}. Export the artifact again."

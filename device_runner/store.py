@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import shutil
 import time
 import uuid
-from typing import Any, Callable, Collection, Dict, List, Optional, Sequence
+from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 from device_runner import schema
-from device_runner.files import sha256_of_file
+from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.schema import shorten
 
 # What no deployment needs and nobody has used for a week goes; so do the leftovers of a power cut.
 KEEP_UNUSED_S = 7 * 24 * 3600.0
+# By as much a file ages at most from one session to the next, however far the clock went.
+_LONGEST_STEP_S = 24 * 3600.0
 _CHUNK_BYTES = 1 << 18
 
 
@@ -24,7 +28,8 @@ class Store:
     - `objects/SHA256`: every content that was received;
     - `placed/DIGEST/NAME…`: artifact folders and single files, hard links to objects;
     - `deployed/`: see `device_runner.deployments`;
-    - `work/`: what one session needs, gone at its end; `runners/`: zip applications.
+    - `work/`: what one session needs, gone at its end; `runners/`: zip applications;
+    - `unused.json`: see `sweep`.
 
     Attributes:
         folder: Absolute path.
@@ -137,16 +142,30 @@ class Store:
     def sweep(self, needed: Collection[str] = ()) -> None:
         """Removes what nobody has used for a while.
 
+        A device's clock may be wrong when it starts, and jump. So a file's time says only whether
+        it was used since the last sweep. What was not ages by the time between the two, from 0 to a
+        day; these ages are kept in `unused.json`.
+
         Args:
             needed: Digests of placed folders that stay all the same.
         """
-        oldest = time.time() - KEEP_UNUSED_S
+        ledger = os.path.join(self.folder, "unused.json")
+        now = time.time()
+        last, before = _read_ledger(ledger, now)
+        step = min(max(now - last, 0.0), _LONGEST_STEP_S)
+        ages: Dict[str, List[float]] = {}
         for part in ("placed", "work", "objects", "runners"):
             for entry in list(os.scandir(os.path.join(self.folder, part))):
                 status = entry.stat(follow_symlinks=False)
+                stamp, age = before.get(entry.name, (None, 0.0))
+                age = age + step if stamp == status.st_mtime else 0.0
                 shared = part == "objects" and status.st_nlink > 1
-                if status.st_mtime < oldest and entry.name not in needed and not shared:
+                if age > KEEP_UNUSED_S and entry.name not in needed and not shared:
                     _remove(entry.path)
+                else:
+                    ages[entry.name] = [status.st_mtime, age]
+        with contextlib.suppress(OSError):  # a full disk must not end the session
+            write_json_atomic(ledger, {"time": now, "ages": ages})
 
     def _object(self, sha256: str) -> str:
         require(schema.SHA256, sha256, "sha256")
@@ -174,6 +193,17 @@ class Store:
             except OSError:
                 differing.append(name)
         return differing
+
+
+def _read_ledger(path: str, now: float) -> Tuple[float, Dict[str, List[float]]]:
+    """Returns the time of the last sweep, and for each name its file's time and its age."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        ages = {name: [float(kept[0]), float(kept[1])] for name, kept in found["ages"].items()}
+        return float(found["time"]), ages
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):  # none yet, or damaged
+        return now, {}
 
 
 def require(kind: schema.Kind, value: Any, name: str) -> None:

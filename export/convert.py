@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
@@ -22,7 +21,7 @@ from tfpipe.export.observed import with_observed_ranges
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounded_layers import find_unknown
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import load_model
+from tfpipe.variant import keras_probabilities, load_model
 
 # A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
 # tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
@@ -49,7 +48,8 @@ def main(job_path: Path) -> None:
         forms = [(length, build_function(model, job, layers, length)) for length in lengths_of(job)]
     files = [convert_form(*form, model, job, job_path.parent) for form in forms]
     if "probe" in job:
-        np.save(job_path.with_name(KERAS_FILE), keras_probabilities(job))
+        folder, probe = RunFolder(Path(job["run"])), np.load(job["probe"], allow_pickle=False)
+        np.save(job_path.with_name(KERAS_FILE), keras_probabilities(folder, job["variant"], probe))
     data = files[0]
     if job["target"] == "cpu":
         data = merge_files(files, job.get("buckets", ()))
@@ -142,15 +142,6 @@ def wants_observed_ranges(job: dict[str, Any], model: Any) -> bool:
 def needs_tensor_scales(job: dict[str, Any]) -> bool:
     """Returns whether the job's runtime has no dense layers with a scale for each output."""
     return (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE)
-
-
-def keras_probabilities(job: dict[str, Any]) -> NDArray[np.float32]:
-    """Returns what the trained model makes of the job's "probe", `(n, num_classes)`."""
-    folder = RunFolder(Path(job["run"]))
-    logits = load_model(folder, job["variant"])(np.load(job["probe"], allow_pickle=False))
-    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
-    probabilities: NDArray[np.float32] = squash(logits).numpy()
-    return probabilities
 
 
 def set_scheme(converter: Any, job: dict[str, Any]) -> None:

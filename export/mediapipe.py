@@ -23,12 +23,16 @@ from tfpipe.check.targets import METADATA_KEY, find_mediapipe
 from tfpipe.export.embed import add_metadata
 from tfpipe.export.metadata import append_files, associated_files, classifier_metadata
 
+_CURE = "train with tokenizer.kind=word and tokenizer.lowercase=false"
+_IMPORTED_CURE = (
+    "train your model on words in their own case, and import it with --tokenizer word --keep-case"
+)
 # What a line of "token id" cannot hold.
 _NOT_IN_A_TOKEN = re.compile(r"[ \r\n]")
 
 
 def write_for_mediapipe(
-    path: Path, tokenizer: Tokenizer, labels: Sequence[str], target: str
+    path: Path, tokenizer: Tokenizer, labels: Sequence[str], target: str, *, imported: bool = False
 ) -> dict[str, Any]:
     """Adds metadata to a file in place, if with it MediaPipe does what `device_runner` does.
 
@@ -37,11 +41,13 @@ def write_for_mediapipe(
         tokenizer: What the model was trained with.
         labels: Names of the outputs.
         target: What the file was made for.
+        imported: Whether the model is one of the user's own, which was not trained here.
 
     Returns:
         {"loads": whether MediaPipe takes the file, "reason": why not, or None}.
     """
-    reason = why_not(path, tokenizer, labels, target)
+    cure = _IMPORTED_CURE if imported else _CURE
+    reason = why_not(path, tokenizer, labels, target=target, cure=cure)
     if reason is None:
         metadata = classifier_metadata(tokenizer.spec.delimiter_pattern)
         model = add_metadata(path.read_bytes(), METADATA_KEY, metadata)
@@ -49,23 +55,23 @@ def write_for_mediapipe(
     return {"loads": reason is None, "reason": reason}
 
 
-def why_not(path: Path, tokenizer: Tokenizer, labels: Sequence[str], target: str) -> str | None:
-    """Returns why MediaPipe would not do the same with a file; None if it would."""
+def why_not(
+    path: Path, tokenizer: Tokenizer, labels: Sequence[str], *, target: str, cure: str
+) -> str | None:
+    """Returns why MediaPipe would not do the same with a file, with the cure for a tokenizer that
+    it lacks; None if it would."""
     if target != "cpu":
         return f"MediaPipe runs text models on the CPU, and target is {target}: use --target cpu"
     spec = tokenizer.spec
     if spec.kind == "wordpiece":
         return (
             "MediaPipe gives wordpiece ids to models with three inputs (ids, mask, segment ids), "
-            "and this one has one: train with tokenizer.kind=word and tokenizer.lowercase=false"
+            f"and this one has one: {cure}"
         )
     if spec.kind != "word":
-        return (
-            f"MediaPipe has no tokenizer {spec.kind}: train with tokenizer.kind=word and "
-            "tokenizer.lowercase=false"
-        )
+        return f"MediaPipe has no tokenizer {spec.kind}: {cure}"
     if spec.lowercase:
-        return "MediaPipe does not lower-case texts: train with tokenizer.lowercase=false"
+        return f"MediaPipe does not lower-case texts: {cure}"
     if any(_NOT_IN_A_TOKEN.search(token) for token in tokenizer.vocabulary):
         return "a token holds a space or a line end, and MediaPipe splits its vocabulary there"
     if any("\r" in label for label in labels):

@@ -8,7 +8,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.signatures import bucket_name
-from tfpipe.export.pack import content_of, write_model
+from tfpipe.export.pack import content_of, pack_model
 
 # Options that name a subgraph of the file: those of WHILE.
 SUBGRAPH_FIELDS = ("condSubgraphIndex", "bodySubgraphIndex")
@@ -45,7 +45,7 @@ def merge_files(files: Sequence[bytes], bucket_lengths: Sequence[int]) -> bytes:
         signature.subgraphIndex += first
         merged.signatureDefs.append(signature)
         raise_min_runtime(merged, model)
-    return write_model(merged)
+    return pack_model(merged)
 
 
 def adopt_operators(

@@ -23,7 +23,13 @@ from tfpipe.export.mediapipe import write_for_mediapipe
 from tfpipe.export.options import ExportOptions
 from tfpipe.export.target import TARGETS, ExportError
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import count_parameters, is_quantized, load_tokenizer, read_labels
+from tfpipe.variant import (
+    IMPORTED_MODELS,
+    count_parameters,
+    is_quantized,
+    load_tokenizer,
+    read_labels,
+)
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
 # of one byte a parameter means that weights are missing.
@@ -54,7 +60,10 @@ def write_model(
         path, lowering, candidates = convert_fastest(
             job, work, lowerings, token_ids=token_ids, device=device
         )
-    mediapipe = write_for_mediapipe(path, tokenizer, read_labels(folder), options.target)
+    imported = folder.read()["model"] in IMPORTED_MODELS
+    mediapipe = write_for_mediapipe(
+        path, tokenizer, read_labels(folder), options.target, imported=imported
+    )
     facts = read_facts(path, job)
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {

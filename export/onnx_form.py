@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfpipe.export.cells import CELLS, write_out
 from tfpipe.export.recurrence import weights_of
+from tfpipe.export.target import MAX_ASKED_UNROLLED_STEPS
 from tfpipe.models.recurrent import ReverseTime
 
 # The name of an op that reads its input from the last step to the first begins with this.
@@ -71,7 +72,17 @@ def divided_norm(layer: keras.layers.LayerNormalization, states: Any) -> Any:
 
 
 def written_out(layer: keras.layers.Layer, inputs: Any) -> Any:
-    """A GRU or SimpleRNN step by step: plain products, which ONNX Runtime runs as they are."""
+    """A GRU or SimpleRNN step by step: plain products, which ONNX Runtime runs as they are.
+
+    Raises:
+        ValueError: There are too many steps.
+    """
+    if inputs.shape[0] > MAX_ASKED_UNROLLED_STEPS:
+        raise ValueError(
+            f"layer {layer.name}, a {type(layer).__name__}, has {inputs.shape[0]} steps, and "
+            f"target onnx writes each of them out: over {MAX_ASKED_UNROLLED_STEPS} that takes many "
+            "minutes. Use a shorter sequence length, or --target cpu."
+        )
     return write_out(CELLS[type(layer)], layer, inputs)
 
 

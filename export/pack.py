@@ -1,4 +1,4 @@
-"""A .tflite file → one that computes the same in fewer bytes."""
+"""A .tflite model → its file, which computes the same in fewer bytes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,19 @@ from ai_edge_litert import schema_py_generated as schema
 CONSTANT_ALIGNMENT = 16
 
 
-def pack_file(data: bytes) -> bytes:
-    """Rewrites a .tflite file so that nothing stands in it twice, or for nothing.
+def pack_model(model: Any) -> bytes:
+    """Returns the file of a model so that nothing stands in it twice, or for nothing.
 
     An unrolled recurrence has a dozen tensors and ops for each step, and the converter gives each
     of them an empty buffer, a name, a shape and quantization parameters of its own.
 
     Args:
-        data: A file as the converter writes it.
+        model: A `schema.ModelT`, which is changed on the way.
 
     Returns:
         A file with the same graphs, signatures, metadata and constants. Tensors between ops have no
         name any more; inputs, outputs and constants keep theirs.
     """
-    return write_model(schema.ModelT.InitFromPackedBuf(data, 0))
-
-
-def write_model(model: Any) -> bytes:
-    """Returns the packed file of a `schema.ModelT`, which is changed on the way."""
     share_constants(model)
     for graph in model.subgraphs:
         strip_tensors(graph)

@@ -13,7 +13,7 @@ from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench_ops import profile_ops
-from tfpipe.bench_subject import Subject, refuse_mixed, subject_of
+from tfpipe.bench_subject import MeasureOptions, Subject, refuse_mixed, subject_of
 from tfpipe.bench_table import format_bench as format_bench
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.verb import make_callable
@@ -22,15 +22,7 @@ from tfpipe.verb import make_callable
 _START_S = 120.0
 
 
-def bench(
-    paths: Sequence[Path],
-    *,
-    device: str = "local",
-    profile: Profile | str = "quick",
-    num_threads: int = 1,
-    texts: Path | None = None,
-    output: Path | None = None,
-) -> dict[str, Any]:
+def bench(paths: Sequence[Path], *, output: Path | None = None, **settings: Any) -> dict[str, Any]:
     """Measures artifacts and .tflite files on a device, interleaved, in processes of their own.
 
     Every artifact must have passed `tfpipe verify` as it is now. Peak memory is taken first, in a
@@ -39,13 +31,9 @@ def bench(
 
     Args:
         paths: Artifact folders and bare .tflite files.
-        device: See `tfpipe.devices.open_device`.
-        profile: How to measure: a key of `device_runner.profiles.PROFILES`, or what
-            `choose_profile` there returns.
-        num_threads: CPU threads of every interpreter.
-        texts: File of texts, `.jsonl` or one a line, or, for bare .tflite files, token ids as
-            `.npy`. Without it, artifacts in RUN/exports get the run's test texts.
         output: Where to write the results; without it they go to RUN/bench of each run.
+        **settings: `device`, `profile`, `num_threads`, `texts` and `delegate`, the attributes of
+            `tfpipe.bench_subject.MeasureOptions`.
 
     Returns:
         `created`, `settings`, `results` (DESIGN.md's record, one for each path that could be
@@ -56,20 +44,19 @@ def bench(
             is out of range, or nothing at all could be measured.
         OSError: A file cannot be read or written.
     """
-    profile = as_profile(profile)
+    how = MeasureOptions(**settings)
+    profile = as_profile(how.profile)
     if not paths:
         raise ValueError("paths is empty, expected at least one artifact. Name an artifact folder.")
-    target = open_device(device)
-    subjects = [subject_of(Path(path), texts) for path in paths]
+    target = open_device(how.device)
+    subjects = [subject_of(Path(path), how.texts, how.delegate) for path in paths]
     refuse_mixed({str(subject.path): subject.delegate for subject in subjects})
-    options = ["--num-threads", str(num_threads)]
+    options = how.loading_words
     failures: list[dict[str, str]] = []
     memory = {
         subject.path: _measure_memory(target, subject, options, failures) for subject in subjects
     }
-    options += profile_options(profile)
-    if texts is not None and texts.suffix == ".npy":
-        options += ["--token-ids", str(texts)]
+    options = [*options, *profile_options(profile), *how.token_id_words]
     alive = [subject for subject in subjects if memory[subject.path]]
     longest_s = longest_ns(profile, len(alive)) / 1e9
     results = _measure(target, alive, options, failures, longest_s)
@@ -84,10 +71,10 @@ def bench(
         "settings": {
             "artifacts": [str(path) for path in paths],
             "texts": [subject.texts or None for subject in subjects],
-            **_settings(target.name, profile, num_threads),
+            **_settings(target.name, profile, how),
         },
         "failures": failures,
-        "results": [_complete(found, target, memory[Path(found["artifact"])]) for found in results],
+        "results": [placed(found, target, memory[Path(found["artifact"])]) for found in results],
     }
     if output is not None:
         write_file_atomic(output, format_record(record))
@@ -96,10 +83,11 @@ def bench(
     return record
 
 
-def _settings(device: str, profile: Profile, num_threads: int) -> dict[str, Any]:
+def _settings(device: str, profile: Profile, how: MeasureOptions) -> dict[str, Any]:
     return {
         "device": device,
-        "num_threads": num_threads,
+        "num_threads": how.num_threads,
+        "delegate": how.delegate,
         "profile": asdict(profile),
         "block_runs": BLOCK_RUNS,
         "dropped_runs_per_block": DROPPED_RUNS,
@@ -172,12 +160,21 @@ def bench_together(
     return results
 
 
-def _complete(result: dict[str, Any], device: Device, memory: dict[str, Any]) -> dict[str, Any]:
-    """Adds what only the host knows; the samples come last, where they hide nothing."""
+def placed(result: dict[str, Any], device: Device, memory: dict[str, Any]) -> dict[str, Any]:
+    """Returns a runner's result with what only the host knows; the samples come last, where they
+    hide nothing.
+
+    Args:
+        result: Of the runner's `bench`.
+        device: Where it was measured.
+        memory: Of the runner's `memory`; empty where that was not measured.
+    """
     samples = {key: result[key] for key in SAMPLES}
     rest = {key: value for key, value in result.items() if key not in SAMPLES}
     kind = "software-gpu" if rest.pop("is_software_gpu", False) else device.kind
-    peaks = {key: memory[key] for key in ("peak_memory_bytes", "baseline_memory_bytes")}
+    peaks: dict[str, Any] = {
+        key: memory[key] for key in ("peak_memory_bytes", "baseline_memory_bytes") if key in memory
+    }
     return {**rest, **peaks, "device": device.name, "device_kind": kind, **samples}
 
 

@@ -30,6 +30,7 @@ def profile_ops(
     """
     path = result["artifact"]
     words = ["ops", "--num-threads", str(result["num_threads"]), "--runs", str(num_runs)]
+    words += ["--delegate", result["delegate"]] if "delegate" in result else []
     words += [f"--texts={texts}"] if texts else []
     result["op_profile"] = None
     try:

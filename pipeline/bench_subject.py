@@ -8,8 +8,42 @@ from pathlib import Path
 
 from device_runner.artifact import read_artifact
 from device_runner.loading import default_delegate
+from device_runner.profiles import Profile
 from tfpipe.run_folder import RunFolder
 from tfpipe.verified import require_verified
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How things are measured.
+
+    Attributes:
+        device: See `tfpipe.devices.open_device`.
+        profile: A key of `device_runner.profiles.PROFILES`, or what `choose_profile` there returns.
+        num_threads: CPU threads of every interpreter.
+        texts: File of texts, `.jsonl` or one a line, or, for bare .tflite files, token ids as
+            `.npy`. Without it, artifacts in RUN/exports get the run's test texts.
+        delegate: One of `device_runner.loading.DELEGATES`, for all; None is what each artifact is
+            made for.
+    """
+
+    device: str = "local"
+    profile: Profile | str = "quick"
+    num_threads: int = 1
+    texts: Path | None = None
+    delegate: str | None = None
+
+    @property
+    def loading_words(self) -> list[str]:
+        """The runner's options for loading a model."""
+        chosen = ["--delegate", self.delegate] if self.delegate else []
+        return ["--num-threads", str(self.num_threads), *chosen]
+
+    @property
+    def token_id_words(self) -> list[str]:
+        """The runner's options for token ids."""
+        is_ids = self.texts is not None and self.texts.suffix == ".npy"
+        return ["--token-ids", str(self.texts)] if is_ids else []
 
 
 @dataclass(frozen=True)
@@ -31,12 +65,13 @@ class Subject:
     delegate: str = "cpu"
 
 
-def subject_of(path: Path, texts: Path | None) -> Subject:
+def subject_of(path: Path, texts: Path | None, delegate: str | None = None) -> Subject:
     """Checks one path before anything is measured.
 
     Args:
         path: Artifact folder or bare .tflite.
         texts: File of texts for it; None takes the test texts of its run.
+        delegate: What runs it; None is what it is made for.
 
     Raises:
         ValueError: The artifact is not whole or not verified.
@@ -44,13 +79,13 @@ def subject_of(path: Path, texts: Path | None) -> Subject:
     """
     given = str(texts) if texts is not None and texts.suffix != ".npy" else ""
     if not path.is_dir():
-        return Subject(path, None, True, "")
+        return Subject(path, None, True, "", delegate or "cpu")
     manifest = read_artifact(path, check_digests=False).manifest
     require_verified(path, manifest.model_sha256)
     run = _run_of(path)
     if not given and run is not None and run.examples("test").is_file():
         given = str(run.examples("test"))
-    return Subject(path, run, False, given, default_delegate(manifest))
+    return Subject(path, run, False, given, delegate or default_delegate(manifest))
 
 
 def refuse_mixed(delegates: Mapping[str, str]) -> None:

@@ -88,7 +88,7 @@ _SHOWN_OPS = 6
 
 
 def _details(result: dict[str, Any]) -> list[str]:
-    more = _parts(result) + _cycles(result) + _ops(result)
+    more = _parts(result) + _cycles(result) + _nodes(result) + _ops(result)
     return _buckets(result) + _minutes(result) + _pace(result) + more
 
 
@@ -119,18 +119,28 @@ def _parts(result: dict[str, Any]) -> list[str]:
     return [f"{result['name']}: from text to label: {told}"]
 
 
+def _nodes(result: dict[str, Any]) -> list[str]:
+    """Returns a line about what the delegate took, where the runtime says it."""
+    nodes = result.get("nodes")
+    if not nodes:
+        return []
+    pieces = nodes["partitions"]
+    return [
+        f"{result['name']}: {nodes['delegated']} of {nodes['total']} nodes run by "
+        + ("a delegate" if nodes["delegate"] == "none" else nodes["delegate"])
+        + (f", in {pieces} partition{'s' * (pieces != 1)}" if pieces else "")
+    ]
+
+
 def _ops(result: dict[str, Any]) -> list[str]:
-    """Returns lines about the slowest ops and about what the delegate took."""
+    """Returns a line about the slowest ops."""
     found = result.get("op_profile")
     if not found:
         return []
-    nodes = found["nodes"]
     shown = found["ops"][:_SHOWN_OPS]
     told = ", ".join(f"{op['op']} {op['share']:.0%} ({op['count']})" for op in shown)
     rest = len(found["ops"]) - len(shown)
     return [
-        f"{result['name']}: {nodes['delegated']} of {nodes['total']} nodes delegated, in "
-        f"{nodes['partitions']} partition{'s' * (nodes['partitions'] != 1)}",
         f"{result['name']}: by the runtime's profiler: {told}"
         + (f", {rest} more kinds" if rest > 0 else "")
         + f"; {found['short_ops']} ops too short to be seen",

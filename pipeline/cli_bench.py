@@ -24,6 +24,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="CPU threads of the interpreter.",
 )
 @click.option(
+    "--delegate",
+    help="cpu, xnnpack, none (no XNNPACK), gpu or edgetpu; else what the artifact is made for.",
+)
+@click.option(
     "--profile", default="quick", show_default=True, help="quick, mlperf, sustained or paced."
 )
 @click.option("--duration", type=float, metavar="SECONDS", help="For sustained (300) and paced.")
@@ -62,8 +66,10 @@ def bench(
     profile = choose_profile(options.pop("profile"), duration_s=duration, rate_hz=rate)
     profile = replace(profile, op_runs=OP_RUNS if options.pop("profile_ops") else 0)
     tool = options.pop("benchmark_model")
-    if tool and (len(devices) > 1 or options.pop("texts")):
-        raise click.UsageError("--benchmark-model takes one --device and no --texts.")
+    if tool and (len(devices) > 1 or options.pop("texts") or options.pop("delegate")):
+        raise click.UsageError(
+            "--benchmark-model takes one --device, and no --texts and no --delegate."
+        )
     with BenchProgress(profile, len(paths)):
         if tool is None:
             result = bench_fleet(list(paths), devices, profile=profile, **options)

@@ -53,6 +53,10 @@ def parse_share(_: click.Context, __: click.Parameter, value: str) -> float:
 @click.option(
     "--num-threads", default=1, show_default=True, type=click.IntRange(1), help="CPU threads."
 )
+@click.option(
+    "--delegate",
+    help="cpu, xnnpack, none (no XNNPACK), gpu or edgetpu; else what the artifact is made for.",
+)
 @click.option("--profile", default="quick", show_default=True, help="quick or mlperf.")
 @click.option(
     "--texts",

@@ -30,6 +30,11 @@ FIELDS: dict[str, Callable[[Result], Any]] = {
     "delegate": lambda result: result.get("delegate"),
     "num_threads": lambda result: result.get("num_threads"),
     "profile": lambda result: result.get("profile"),
+    "inputs_sha256": lambda result: result.get("inputs_sha256"),
+    # Of the same texts, another tokenizer makes another number of tokens: that is the model's.
+    "mean_tokens": lambda result: (
+        None if result.get("inputs_sha256") else result.get("mean_tokens")
+    ),
 }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from device_runner.files import write_file_atomic
-from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
-from tfpipe.bench import bench_together
-from tfpipe.bench_file import SAMPLES, format_record
+from device_runner.profiles import as_profile, longest_ns, profile_options
+from tfpipe.bench import bench_together, placed
+from tfpipe.bench_file import format_record
+from tfpipe.bench_subject import MeasureOptions as MeasureOptions
 from tfpipe.bench_subject import subject_of
 from tfpipe.bootstrap import CONFIDENCE, REPLICATES, Ratio, ratio_of_medians
 from tfpipe.comparable import match_results, read_results, refuse_differences
@@ -28,23 +28,6 @@ _METHOD = (
     f"ratio of medians; {CONFIDENCE:.0%} percentile interval of a block bootstrap with "
     f"{REPLICATES:,} replicates, blocks of consecutive calls being the resampling unit"
 )
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """How two artifacts are measured; files of results need none of it.
-
-    Attributes:
-        device: As for `tfpipe.bench`.
-        profile: A key of `device_runner.profiles.PROFILES`, or what `choose_profile` returns.
-        num_threads: CPU threads of every interpreter.
-        texts: File of texts or token ids; without it, the run's test texts.
-    """
-
-    device: str = "local"
-    profile: Profile | str = "quick"
-    num_threads: int = 1
-    texts: Path | None = None
 
 
 def compare(
@@ -73,7 +56,7 @@ def compare(
         b: What is, of the same sort.
         max_regression: Share that B may be slower, from 0 to 10.
         allow_different: Keys of `tfpipe.comparable.FIELDS` that may differ.
-        options: How to measure artifacts.
+        options: How to measure artifacts; files of results need none of it.
         output: Where to write the record, with all samples if it was measured now.
 
     Returns:
@@ -124,16 +107,10 @@ def _measure(a: Path, b: Path, options: MeasureOptions) -> list[dict[str, Any]]:
     """Returns the results of A, of A once more, and of B."""
     profile = as_profile(options.profile)
     device = open_device(options.device)
-    subjects = [subject_of(path, options.texts) for path in (a, a, b)]
-    words = ["--num-threads", str(options.num_threads), *profile_options(profile)]
-    if options.texts is not None and options.texts.suffix == ".npy":
-        words += ["--token-ids", str(options.texts)]
+    subjects = [subject_of(path, options.texts, options.delegate) for path in (a, a, b)]
+    words = [*options.loading_words, *profile_options(profile), *options.token_id_words]
     results = bench_together(device, subjects, words, longest_ns(profile, len(subjects)) / 1e9)
-    for result in results:
-        # The samples stay last, where they hide nothing.
-        samples = {key: result.pop(key) for key in SAMPLES}
-        result.update({"device": device.name, "device_kind": device.kind, **samples})
-    return results
+    return [placed(result, device, {}) for result in results]
 
 
 def _compare(
@@ -164,8 +141,17 @@ def _compare(
             f"{side}: {reason}"
             for side, result in (("A", a), ("B", b))
             for reason in result.get("validity_reasons", [])
-        ],
+        ]
+        + _tokens_note(a, b),
     }
+
+
+def _tokens_note(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Returns what to know where two tokenizers make another number of tokens of the texts."""
+    means = [result.get("mean_tokens") for result in (a, b)]
+    if means[0] == means[1] or None in means:
+        return []
+    return [f"a text has {means[0]:.1f} tokens in A and {means[1]:.1f} in B, in the mean"]
 
 
 def judge(found: Ratio, noise_floor: float, max_regression: float) -> tuple[str, list[str]]:

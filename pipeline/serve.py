@@ -17,12 +17,7 @@ from tfpipe.bench_file import SAMPLES, format_record
 from tfpipe.bench_subject import subject_of
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
-from tfpipe.web.measured import (
-    browser_name,
-    describe_results,
-    source_of,
-    unloaded,
-)
+from tfpipe.web.measured import browser_name, describe_results, unloaded
 from tfpipe.web.payload import check_result
 from tfpipe.web.server import PageServer, is_loopback
 from tfpipe.web.site import PAGE_PROFILES, make_site, read_for_browser
@@ -104,12 +99,10 @@ class _Keeper:
         }
         asked = check_result(payload, kinds, "result")
         artifacts = [self._artifacts[index] for index in asked["artifacts"]]
-        sources = [
-            source_of(self._artifacts[index], self._texts[index]) for index in asked["artifacts"]
-        ]
+        texts = [self._texts[index] for index in asked["artifacts"]]
         results = [
             place_result(result)
-            for result in describe_results(payload, artifacts, sources, PROFILES[asked["profile"]])
+            for result in describe_results(payload, artifacts, texts, PROFILES[asked["profile"]])
         ]
         self._keep(results)
         shown = [

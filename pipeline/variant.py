@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_runner.encode import Tokenizer, read_vocabulary
 from tfpipe.arrays import read_arrays, write_arrays
+from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.tokenizer_rules import spec_of
 
@@ -21,6 +23,7 @@ IMPORTED_MODELS = ("imported", "imported_rnn")
 RANGES, PER_TENSOR = "ranges", "per_tensor"
 # What a compressed variant has beside its weights, in its folder.
 RECORD_FILE, VOCABULARY_FILE = "compress.json", "vocabulary.txt"
+KERAS_BATCH = 256
 
 
 def save_weights(path: Path, model: Any) -> None:
@@ -60,6 +63,29 @@ def load_model(folder: RunFolder, variant: str) -> Any:
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "
             "Train the run again with --overwrite."
         ) from error
+
+
+def keras_probabilities(
+    folder: RunFolder, variant: str, token_ids: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Returns what the trained model makes of token ids, float32 `(n, num_classes)`.
+
+    Args:
+        folder: The run.
+        variant: Its variant.
+        token_ids: `(n, sequence_length)`, at least one row.
+    """
+    import_tensorflow()
+    import tensorflow as tf
+
+    model = load_model(folder, variant)
+    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
+    infer: Callable[..., Any] = tf.function(
+        lambda token_ids: squash(model(token_ids, training=False)), autograph=False
+    )
+    starts = range(0, len(token_ids), KERAS_BATCH)
+    batches = [token_ids[start : start + KERAS_BATCH] for start in starts]
+    return np.concatenate([infer(tf.constant(batch)).numpy() for batch in batches])
 
 
 def build_model(folder: RunFolder, recipe: Mapping[str, Any], vocabulary_size: int) -> Any:

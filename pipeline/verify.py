@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,14 @@ from tfpipe.data import read_labelled
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.gpu_verification import verify_on_gpu
 from tfpipe.origin import check_files, check_origin, find_run
-from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
 from tfpipe.thresholds import Threshold, threshold_of
-from tfpipe.variant import is_quantized, load_model, load_tokenizer, read_labels
+from tfpipe.variant import is_quantized, keras_probabilities, load_tokenizer, read_labels
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
-KERAS_BATCH = 256
 MIN_EXAMPLES = 20  # fewer say nothing about a share of 98 %
 
 
@@ -149,7 +146,7 @@ def judge(
     names, multi_label = read_labels(folder), artifact.manifest.multi_label
     tokenizer = load_tokenizer(folder, artifact.manifest.variant)
     token_ids = tokenizer.encode_batch(texts, folder.read()["recipe"]["data"]["sequence_length"])
-    scores = keras_scores(folder, artifact.manifest.variant, token_ids)
+    scores = keras_probabilities(folder, artifact.manifest.variant, token_ids)
     failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs, scores)
     if not np.array_equal(token_ids, ran.token_ids):
         failures.append("some texts get other token ids than in training")
@@ -175,23 +172,6 @@ def judge(
         "created": now(),
         "confusion_matrix": matrix,
     }
-
-
-def keras_scores(
-    folder: RunFolder, variant: str, token_ids: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Returns the trained model's probabilities, float32 `(n, num_classes)`."""
-    import_tensorflow()
-    import tensorflow as tf
-
-    model = load_model(folder, variant)
-    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
-    infer: Callable[..., Any] = tf.function(
-        lambda token_ids: squash(model(token_ids, training=False)), autograph=False
-    )
-    starts = range(0, len(token_ids), KERAS_BATCH)
-    batches = [token_ids[start : start + KERAS_BATCH] for start in starts]
-    return np.concatenate([infer(tf.constant(batch)).numpy() for batch in batches])
 
 
 def format_verification(result: dict[str, Any]) -> str:

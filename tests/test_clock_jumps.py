@@ -17,6 +17,7 @@ from test_profiles import PACED, SUSTAINED, Clock, Model, contestant, nothing_re
 from device_runner.latency import measure
 from device_runner.profiles import PROFILES, Profile
 from device_runner.record import describe_measurement
+from device_runner.store import Store
 
 # Days forward, days back, and to 1970: every reading of the time of day is another.
 JUMPS = """
@@ -53,6 +54,62 @@ def test_numbers_are_the_same_to_the_last(
     steady = numbers()
     jump(monkeypatch)
     assert numbers() == steady
+
+
+DAY = 24 * 3600.0
+
+
+def sweep_at(store: Store, *times: float, touch: str | None = None) -> list[str]:
+    """Sweeps when the time of day says so; returns what lies in `work` then."""
+    with pytest.MonkeyPatch.context() as patch:
+        for now in times:
+            patch.setattr(time, "time", lambda now=now: now)
+            if touch is not None:
+                os.utime(Path(store.folder, "work", touch))
+            store.sweep()
+    return sorted(os.listdir(Path(store.folder, "work")))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(str(tmp_path / "store"))
+    Path(made.folder, "work", "left").mkdir()
+    return made
+
+
+def test_no_jump_removes_what_is_fresh(store: Store) -> None:
+    """A board starts in 1970 and learns the time minutes later; another's battery is empty."""
+    assert sweep_at(store, 60.0, time.time(), time.time() + 40 * DAY, 0.0, 1e10) == ["left"]
+
+
+def test_no_jump_keeps_what_is_stale_for_ever(store: Store) -> None:
+    """What was written while the clock stood in 2040 goes after a week like everything else."""
+    path = Path(store.folder, "work", "left")
+    os.utime(path, (2.2e9, 2.2e9))
+    week = [2.2e9, *(1000.0 + number * DAY for number in range(8))]
+    assert sweep_at(store, *week) == ["left"]
+    assert sweep_at(store, 1000.0 + 8 * DAY) == []
+
+
+def test_what_is_used_stays(store: Store) -> None:
+    assert sweep_at(store, *(number * DAY for number in range(20)), touch="left") == ["left"]
+
+
+@pytest.mark.parametrize(
+    "ledger", ["", "{", "[]", '{"time": 1}', '{"time": 1, "ages": {"a": [1]}}']
+)
+def test_damaged_ledger_starts_anew(store: Store, ledger: str) -> None:
+    Path(store.folder, "unused.json").write_text(ledger)
+    assert sweep_at(store, *(number * DAY for number in range(8))) == ["left"]
+    assert sweep_at(store, 8 * DAY) == []
+
+
+def test_full_disk_does_not_stop_a_sweep(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str, value: Any) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr("device_runner.store.write_json_atomic", fail)
+    assert sweep_at(store, 0.0) == ["left"]
 
 
 @pytest.fixture

@@ -206,6 +206,8 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "runtime_version": ({"runtime_version": "2.2.0"}, "runtime_version is '2.3.0' and '2.2.0'"),
     "delegate": ({"delegate": "gpu"}, "delegate is 'cpu' and 'gpu'"),
     "profile": ({"profile": "paced"}, "profile is 'quick' and 'paced'"),
+    "inputs_sha256": ({"inputs_sha256": "ab"}, "inputs_sha256 is None and 'ab'"),
+    "mean_tokens": ({"mean_tokens": 7.5}, "mean_tokens is None and 7.5"),
     "governors": (
         {"fingerprint": {"governors": ["powersave"] * 2, "cpu_model": "A72"}},
         r"governors is \['performance'\] and \['powersave'\]",
@@ -228,6 +230,17 @@ def test_different_settings_are_not_compared_unless_told(
         compare(a, b)
     record = compare(a, b, allow_different=[field])
     assert record["verdict"] == "pass" and record["allowed_differences"] == [field]
+
+
+def test_same_texts_in_another_number_of_tokens_are_compared_and_told(
+    write: Callable[..., Path],
+) -> None:
+    """As of a model with a smaller vocabulary."""
+    a = write("a", result(inputs_sha256="ab", mean_tokens=7.5))
+    record = compare(a, write("b", result(inputs_sha256="ab", mean_tokens=9.0)))
+    assert record["comparisons"][0]["notes"] == [
+        "a text has 7.5 tokens in A and 9.0 in B, in the mean"
+    ]
 
 
 def test_every_difference_is_named(write: Callable[..., Path]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from device_runner.deployments import Deployments
-from device_runner.store import KEEP_UNUSED_S, Store
+from device_runner.store import Store
 
 
 @pytest.fixture
@@ -64,14 +64,17 @@ def test_deploy_of_what_was_not_placed_is_refused(store: Store, deployments: Dep
 
 
 def test_sweep_removes_only_what_is_old_and_needed_by_nothing(
-    store: Store, deployments: Deployments
+    store: Store, deployments: Deployments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, gone = deployable(store, b"kept"), deployable(store, b"gone")
     deployments.deploy("app", kept)
     (Path(store.folder) / "work" / "left").mkdir()
-    old = time.time() - KEEP_UNUSED_S - 60
-    for path in Path(store.folder).rglob("*"):
-        os.utime(path, (old, old), follow_symlinks=False)
+    day = 24 * 3600.0
+    for number in range(8):
+        monkeypatch.setattr(time, "time", lambda number=number: number * day)
+        store.sweep(deployments.needed())
+        assert len(os.listdir(store.folder + "/placed")) == 2
+    monkeypatch.setattr(time, "time", lambda: 8 * day)
     fresh = deployable(store, b"fresh")
     store.sweep(deployments.needed())
     assert sorted(os.listdir(store.folder + "/placed")) == sorted([kept, fresh])

@@ -335,6 +335,18 @@ def test_file_that_mediapipe_would_read_otherwise_stays_as_it_is(
     assert path.read_bytes() == tiny_model.path.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "char"])
+def test_cure_for_a_users_own_model_is_not_a_recipes_key(
+    kind: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    vocabulary = ["[PAD]", "[UNK]", "a"] if kind == "wordpiece" else ["<PAD>", "<UNKNOWN>", "a"]
+    tokenizer = Tokenizer(tokenizer_spec(kind, False), vocabulary)
+    path = Path(shutil.copy(tiny_model.path, tmp_path / "model.tflite"))
+    reason = write_for_mediapipe(path, tokenizer, LABELS, "cpu", imported=True)["reason"]
+    assert reason.endswith("and import it with --tokenizer word --keep-case")
+    assert "tokenizer.kind" not in reason
+
+
 def test_loop_is_several_subgraphs(tmp_path: Path, convert_tiny: Callable[..., bytes]) -> None:
     import tensorflow as tf
 

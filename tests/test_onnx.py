@@ -14,6 +14,7 @@ import onnx
 import pytest
 import tensorflow as tf
 import tf2onnx
+import tf_keras as keras
 from click.testing import CliRunner
 
 from device_runner.artifact import read_artifact
@@ -26,7 +27,7 @@ from tfpipe.cli import cli
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.convert_onnx import inspect_onnx
 from tfpipe.export.lowering import inference_form
-from tfpipe.export.onnx_form import HANDLERS, ONNX_LAYERS, to_onnx_gates
+from tfpipe.export.onnx_form import HANDLERS, ONNX_LAYERS, to_onnx_gates, written_out
 from tfpipe.export.target import ExportError
 from tfpipe.models import MODELS
 from tfpipe.predict import predict
@@ -271,3 +272,15 @@ def test_graph_with_other_names_is_not_shipped(tmp_path: Path) -> None:
         ValueError, match=r"inputs and outputs are \[\['x'\], \['probabilities'\]\]"
     ):
         inspect_onnx(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", ["GRU", "SimpleRNN"])
+def test_recurrence_without_a_node_of_its_own_has_a_limit(kind: str) -> None:
+    """An LSTM of any length is one node; of these each step is written out."""
+    layer = getattr(keras.layers, kind)(2, name="memory")
+    layer.build((None, None, 3))
+    with pytest.raises(
+        ValueError, match=f"layer memory, a {kind}, has 1025 steps, .* over 1024 .* --target cpu"
+    ):
+        written_out(layer, tf.zeros((1025, 3)))
+    assert written_out(layer, tf.zeros((2, 3))).shape == (1, 2)

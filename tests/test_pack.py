@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfpipe.check import check
 from tfpipe.export.lowering import INPUT_NAME, inference_form
 from tfpipe.export.merge import merge_files
-from tfpipe.export.pack import CONSTANT_ALIGNMENT, SharingBuilder, content_of, pack_file
+from tfpipe.export.pack import CONSTANT_ALIGNMENT, SharingBuilder, content_of, pack_model
 from tfpipe.models import MODELS
 
 LENGTH, VOCABULARY_SIZE = 12, 40
@@ -58,7 +58,7 @@ def converted(request: pytest.FixtureRequest) -> bytes:
 
 
 def test_packed_file_computes_the_same_bits_in_fewer_bytes(converted: bytes) -> None:
-    packed = pack_file(converted)
+    packed = pack_model(read(converted))
     np.testing.assert_array_equal(
         outputs_of(packed, token_rows()), outputs_of(converted, token_rows())
     )
@@ -71,7 +71,7 @@ def read(data: bytes) -> Any:
 
 
 def test_packed_file_holds_the_same_tensors_and_ops(converted: bytes) -> None:
-    before, after = read(converted), read(pack_file(converted))
+    before, after = read(converted), read(pack_model(read(converted)))
     assert [vars(code) for code in after.operatorCodes] == [
         vars(code) for code in before.operatorCodes
     ]
@@ -106,7 +106,7 @@ def test_packed_file_holds_the_same_tensors_and_ops(converted: bytes) -> None:
 
 
 def test_constants_stand_once_and_aligned(converted: bytes) -> None:
-    packed = pack_file(converted)
+    packed = pack_model(read(converted))
     model = schema.Model.GetRootAs(packed, 0)
     buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
     assert buffers[0].DataLength() == 0
@@ -119,7 +119,7 @@ def test_constants_stand_once_and_aligned(converted: bytes) -> None:
 
 def test_bytes_of_a_file_are_told_by_kind(converted: bytes, tmp_path: Any) -> None:
     found = {}
-    for name, data in (("converted", converted), ("packed", pack_file(converted))):
+    for name, data in (("converted", converted), ("packed", pack_model(read(converted)))):
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(data)
         found[name] = check(path)["bytes_by_kind"]
@@ -173,6 +173,4 @@ def test_merged_file_records_the_newer_minimum_runtime(
 
 
 def pack_of(model: Any) -> bytes:
-    from tfpipe.export.pack import write_model
-
-    return write_model(model)
+    return pack_model(model)

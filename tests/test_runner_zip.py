@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import device_runner
 from tfpipe.devices.runner_zip import build_runner, runner_bytes
 
 INFO_KEYS = {"runner_version", "fingerprint", "runtimes", "runtime", "message"}
@@ -62,6 +65,24 @@ def test_entries_are_sorted_and_have_one_time() -> None:
     names = [entry.filename for entry in entries]
     assert names == sorted(names) and "device_runner/__main__.py" in names
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_code_is_that_of_the_source_line_by_line_without_its_words() -> None:
+    archive = zipfile.ZipFile(io.BytesIO(runner_bytes()))
+    for path in sorted(Path(device_runner.__file__).parent.glob("*.py")):
+        data = archive.read(f"device_runner/{path.name}")
+        source, packed = ast.parse(path.read_bytes()), ast.parse(data)
+        for node in ast.walk(source):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+                node.body = node.body[1:] or node.body
+        found = (ast.dump(tree, include_attributes=True) for tree in (source, packed))
+        assert next(found) == next(found)
+        comments = [token for token in tokens_of(data) if token.type == tokenize.COMMENT]
+        assert all(token.line.split("#")[0].strip() for token in comments)
+
+
+def tokens_of(data: bytes) -> list[tokenize.TokenInfo]:
+    return list(tokenize.tokenize(io.BytesIO(data).readline))
 
 
 @pytest.mark.parametrize("python", other_pythons() or [sys.executable])

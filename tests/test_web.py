@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import unicodedata
 from collections.abc import Callable
@@ -176,8 +177,11 @@ def tiny(tiny_artifact: Path) -> Artifact:
     return read_artifact(tiny_artifact)
 
 
+PAGE_TEXTS = ["w0", "w1 w2 w3", "", "w5 " * 30]
+
+
 def describe(given: Any, artifact: Artifact) -> dict[str, Any]:
-    return describe_results(given, [artifact], [("texts", 6)], PROFILES["quick"])[0]
+    return describe_results(given, [artifact], [PAGE_TEXTS], PROFILES["quick"])[0]
 
 
 def test_record_has_the_hosts_percentiles(tiny: Artifact) -> None:
@@ -191,6 +195,13 @@ def test_record_has_the_hosts_percentiles(tiny: Artifact) -> None:
     assert record["sequence_length"] == SEQUENCE_LENGTH
     assert record["device"] == "browser (Chrome 142, Android)"
     assert (record["device_kind"], record["delegate"]) == ("browser", "wasm")
+    assert (record["input_source"], record["num_inputs"]) == ("texts", 4)
+    # With <START>, cut at the sequence length: 2, 4, 1 and 8.
+    assert (record["mean_tokens"], record["buckets"]) == ((2 + 4 + 1 + 8) / 4, None)
+    texts = hashlib.sha256("\0".join(PAGE_TEXTS).encode()).hexdigest()
+    assert (record["inputs_sha256"], record["nodes"]) == (texts, None)
+    assert record["cycles_per_inference"] is None
+    assert record["cycles_reason"] == "a browser has no cycle counter"
     assert list(record)[-2:] == ["end_to_end_latencies_ns", "latencies_ns"]
 
 
@@ -302,6 +313,10 @@ def test_browser_device_names() -> None:
         open_device("browser:cuda")
     with pytest.raises(ValueError, match="command='info' is not one that a browser does: bench"):
         open_device("browser").run(["info"], time_limit_s=1)
+    with pytest.raises(
+        ValueError, match="delegate='gpu' is not for browser:wasm: .* without --delegate"
+    ):
+        open_device("browser").run(["bench", "--delegate", "gpu", "--", "x"], time_limit_s=1)
 
 
 def test_missing_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

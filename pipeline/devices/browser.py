@@ -22,13 +22,7 @@ from device_runner.texts import read_texts, read_token_ids
 from tfpipe.devices.address import Address
 from tfpipe.devices.chromium import WEBGPU_FLAGS, open_chromium
 from tfpipe.devices.session import DeviceLostError
-from tfpipe.web.measured import (
-    Machine,
-    describe_results,
-    loaded,
-    source_of,
-    unloaded,
-)
+from tfpipe.web.measured import Machine, describe_results, loaded, unloaded
 from tfpipe.web.payload import read_engine, read_outputs
 from tfpipe.web.server import PageServer
 from tfpipe.web.site import PAGE_PROFILES, describe_profile, make_site, read_for_browser
@@ -80,7 +74,14 @@ class BrowserDevice:
                 f"command={command!r} is not one that a browser does: {', '.join(commands)}. Use "
                 "--device local for it."
             )
-        return commands[command](make_parser().parse_args(arguments), time_limit_s)
+        options = make_parser().parse_args(arguments)
+        if options.delegate is not None:
+            raise ValueError(
+                f"delegate={options.delegate!r} is not for {self.name}: what a browser runs models "
+                f"on is part of its name. Use --device "
+                f"{' or '.join(f'browser:{name}' for name in ACCELERATORS)}, without --delegate."
+            )
+        return commands[command](options, time_limit_s)
 
     def _memory(self, options: Namespace, _: float) -> dict[str, Any]:
         artifact = read_for_browser(options.artifact)
@@ -113,8 +114,7 @@ class BrowserDevice:
             validity.read_state(),
             machine.count_usable_cores(),
         )
-        sources = [source_of(artifact, own) for artifact, own in zip(artifacts, texts, strict=True)]
-        return {"results": describe_results(payload, artifacts, sources, profile, known)}
+        return {"results": describe_results(payload, artifacts, texts, profile, known)}
 
     def _run(self, options: Namespace, time_limit_s: float) -> dict[str, Any]:
         artifact = read_for_browser(options.artifact)

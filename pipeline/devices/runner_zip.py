@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import tokenize
@@ -55,7 +56,7 @@ def runner_bytes() -> bytes:
     folder = Path(device_runner.__file__).parent
     files = {"__main__.py": _MAIN.encode()}
     for path in sorted([*folder.glob("*.py"), folder / "requirements.txt"]):
-        files[f"device_runner/{path.name}"] = without_comments(path)
+        files[f"device_runner/{path.name}"] = without_words(path)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():
@@ -66,9 +67,10 @@ def runner_bytes() -> bytes:
     return buffer.getvalue()
 
 
-def without_comments(path: Path) -> bytes:
-    """Returns a file's content, of a Python file without the lines that are comments; the others
-    keep their numbers, so that a traceback names the line that one finds in the source."""
+def without_words(path: Path) -> bytes:
+    """Returns a file's content, of a Python file without the lines that are comments or docstrings
+    of functions and classes; the others keep their numbers, so that a traceback names the line that
+    one finds in the source."""
     data = path.read_bytes()
     if path.suffix != ".py":
         return data
@@ -77,6 +79,12 @@ def without_comments(path: Path) -> bytes:
         row = token.start[0] - 1
         if token.type == tokenize.COMMENT and lines[row].lstrip().startswith(b"#"):
             lines[row] = b"\n"
+    for node in ast.walk(ast.parse(data)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            words, *rest = node.body
+            # Where there is nothing else, the docstring is the body.
+            for row in range(words.lineno - 1, words.end_lineno or 0) if rest else ():
+                lines[row] = b"\n"
     return b"".join(lines)
 
 

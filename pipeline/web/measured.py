@@ -10,8 +10,16 @@ from typing import Any, cast
 
 from device_runner import machine, validity
 from device_runner.artifact import Artifact
+from device_runner.benchmark import inputs_of
 from device_runner.profiles import Profile
-from device_runner.record import describe_measurement, doubts, identity, input_notes, samples
+from device_runner.record import (
+    describe_inputs,
+    describe_measurement,
+    doubts,
+    identity,
+    input_notes,
+    samples,
+)
 from device_runner.runnable import Runnable
 from device_runner.turn import Measurement
 from tfpipe.web.package import RUNTIME, pinned_version
@@ -50,14 +58,17 @@ def unloaded(artifact: Artifact) -> Runnable:
     """Returns an artifact as what runs it, before a browser has told what that is."""
     manifest = artifact.manifest
     size = int(manifest.files[manifest.model_file]["bytes"])
-    model = SimpleNamespace(sequence_length=manifest.sequence_length)
+    # A page runs the graph of full length, and its runtime tells nothing of delegates.
+    model = SimpleNamespace(
+        sequence_length=manifest.sequence_length, bucket_lengths=(), count_nodes=lambda: None
+    )
     return Runnable(artifact.path, artifact, cast(Any, model), manifest.model_sha256, size)
 
 
 def describe_results(
     payload: Any,
     artifacts: Sequence[Artifact],
-    sources: Sequence[tuple[str, int]],
+    texts: Sequence[Sequence[str]],
     profile: Profile,
     known: Machine | None = None,
 ) -> list[dict[str, Any]]:
@@ -66,7 +77,7 @@ def describe_results(
     Args:
         payload: What the page sent.
         artifacts: What it measured.
-        sources: For each where its inputs came from, "texts" or "goldens", and how many.
+        texts: What each was fed with; none are its goldens.
         profile: What it measured with.
         known: The machine it runs on; None for one that only the page has seen.
 
@@ -86,26 +97,25 @@ def describe_results(
     shared = {
         "profile": profile.name,
         **timer_record(timer),
-        "load_average_before": known.before.load_average,
-        "load_average_after": known.after.load_average,
-        "fingerprint": known.fingerprint,
+        **machine_record(known),
         "browser": browser,
     }
-    rows = zip(artifacts, sources, given["init_ns"], given["measurements"], strict=True)
+    rows = zip(artifacts, texts, given["init_ns"], given["measurements"], strict=True)
     records = []
-    for artifact, source, init_ns, found in rows:
+    for artifact, own, init_ns, found in rows:
         runnable = loaded(artifact, engine, init_ns)
+        inputs, used, source = inputs_of(runnable, own)
         measurement = read_measurement(found)
         numbers = describe_measurement(measurement, profile)
         notes = [
-            *input_notes(runnable, source[0]),
+            *input_notes(runnable, source),
             *doubts(numbers, timer["timer_overhead_ns"]),
             *browser_doubts(numbers, timer["timer_resolution_ns"], given["was_hidden"]),
         ]
         record = {
             **identity(runnable),
-            "input_source": source[0],
-            "num_inputs": source[1],
+            "input_source": source,
+            **describe_inputs(runnable, inputs, used),
             **shared,
             **numbers,
             **judge(measurement, known, engine["num_threads"], notes),
@@ -145,6 +155,17 @@ def loaded(artifact: Artifact, engine: dict[str, Any], init_ns: int) -> Runnable
     return runnable
 
 
+def machine_record(known: Machine) -> dict[str, Any]:
+    """Returns what a record says of the machine beside its measurement."""
+    return {
+        "load_average_before": known.before.load_average,
+        "load_average_after": known.after.load_average,
+        "fingerprint": known.fingerprint,
+        "cycles_per_inference": None,
+        "cycles_reason": "a browser has no cycle counter",
+    }
+
+
 def timer_record(timer: dict[str, int]) -> dict[str, Any]:
     """Returns the clock of a browser, as `device_runner.latency.read_timer` describes one."""
     return {
@@ -177,13 +198,6 @@ def foreign_machine(browser: dict[str, Any]) -> Machine:
     fingerprint = {**unknown, "num_cores": browser["num_cores"], "os": browser["user_agent"]}
     state = validity.MachineState(None, None, None)
     return Machine(fingerprint, state, state, browser["num_cores"] or 1)
-
-
-def source_of(artifact: Artifact, texts: Sequence[str]) -> tuple[str, int]:
-    """Returns where the page's inputs come from, and how many they are."""
-    if texts:
-        return "texts", len(texts)
-    return "goldens", len(artifact.golden["examples"])
 
 
 def browser_name(user_agent: str) -> str:
