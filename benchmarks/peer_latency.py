@@ -27,7 +27,7 @@ from device_runner.runnable import open_runnable
 from tfpipe.data import open_dataset
 from tfpipe.data.labelled import read_labelled
 from tfpipe.run_folder import RunFolder
-from tfpipe.variant import keras_probabilities, load_tokenizer
+from tfpipe.variant import keras_probabilities, load_model, load_tokenizer
 
 NUM_TEXTS = 400
 
@@ -88,7 +88,8 @@ def check(folder: RunFolder, path: str, threads: int) -> dict[str, Any]:
     _, token_ids = read_inputs(folder)
     reference = folder.path / "peers" / "keras.npy"
     if not reference.is_file():
-        np.save(reference, keras_probabilities(folder, "base", token_ids))
+        model, several = load_model(folder, "base"), folder.read()["multi_label"]
+        np.save(reference, keras_probabilities(model, token_ids, multi_label=several))
     expected = np.load(reference)
     model = open_file(path, threads)
     outputs = np.stack([model.run(ids[None]) for ids in token_ids])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfpipe.devices import Device, RunnerDiedError
-from tfpipe.export.converter import KERAS_FILE, convert
+from tfpipe.export.converter import KERAS_FILE, convert_each
 from tfpipe.export.target import ExportError
 from tfpipe.run_model import run_model
 from tfpipe.thresholds import THRESHOLDS
 
-# Conversions at a time: each takes one core and about 1 GB.
-PARALLEL_CONVERSIONS = 2
+PROBE_FILE = "probe.npy"
 # Of files whose medians lie within this share of the fastest one's, the smallest is taken: a short
 # measurement cannot tell them apart.
 TIE = 1.05
@@ -69,35 +67,27 @@ def convert_fastest(
     Raises:
         ExportError: None could be converted; the message is that of the first.
     """
-    np.save(work / "probe.npy", token_ids)
+    np.save(work / PROBE_FILE, token_ids)
     found = [Candidate(lowering) for lowering in lowerings]
-    with ThreadPoolExecutor(PARALLEL_CONVERSIONS) as pool:
-        paths = list(pool.map(lambda candidate: convert_candidate(job, work, candidate), found))
-    files = {candidate.lowering: path for candidate, path in zip(found, paths, strict=True) if path}
+    made = convert_each({**job, "probe": str(work / PROBE_FILE)}, work, lowerings)
+    files = {}
+    for candidate in found:
+        path = made[candidate.lowering]
+        if isinstance(path, ExportError):
+            candidate.error = str(path)
+        else:
+            candidate.model_size_bytes = path.stat().st_size
+            files[candidate.lowering] = path
     if not files:
         raise ExportError(str(found[0].error))
     able = [candidate for candidate in found if candidate.lowering in files]
     for candidate in able:
         check_candidate(candidate, files[candidate.lowering], job["scheme"], work, device)
     right = [candidate for candidate in able if candidate.error is None]
-    measure(right, [files[candidate.lowering] for candidate in right], work / "probe.npy", device)
+    measure(right, [files[candidate.lowering] for candidate in right], work / PROBE_FILE, device)
     # With none right, `tfpipe verify` will say by how much the nearest one fails.
     best = fastest(right) or min(able, key=lambda each: each.mean_abs_error or np.inf)
     return files[best.lowering], best.lowering, [asdict(candidate) for candidate in found]
-
-
-def convert_candidate(job: dict[str, Any], work: Path, candidate: Candidate) -> Path | None:
-    """Returns the candidate's file; None, with the reason in it, if the converter fails."""
-    folder = work / candidate.lowering
-    folder.mkdir()
-    probe = {"probe": str(work / "probe.npy"), "lowering": candidate.lowering}
-    try:
-        path = convert({**job, **probe}, folder)
-    except ExportError as error:
-        candidate.error = str(error)
-        return None
-    candidate.model_size_bytes = path.stat().st_size
-    return path
 
 
 def check_candidate(
@@ -107,12 +97,12 @@ def check_candidate(
     folder = work / candidate.lowering
     limit = THRESHOLDS[scheme].max_mean_error
     try:
-        token_ids = np.load(work / "probe.npy")
+        token_ids = np.load(work / PROBE_FILE)
         outputs = run_model(path, folder, token_ids=token_ids, device=device).outputs
     except ValueError as error:
         candidate.error = str(error)
         return
-    candidate.mean_abs_error = float(np.abs(outputs - np.load(folder / KERAS_FILE)).mean())
+    candidate.mean_abs_error = float(np.abs(outputs - np.load(work / KERAS_FILE)).mean())
     if not candidate.mean_abs_error <= limit:
         candidate.error = f"mean_abs_error={candidate.mean_abs_error:.2g} is over {limit:g}"
 

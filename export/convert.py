@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from device_runner.files import write_file_atomic
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.gpu_form import GPU_LAYERS
@@ -32,30 +33,51 @@ GPU_TARGETS = ("gpu", "web")
 
 def main(job_path: Path) -> None:
     """Reads a job and writes the file "output" of its "run", "variant", "scheme" and "lowering",
-    for its "runtime" (NAME==VERSION, or None for the host's).
+    for its "runtime" (NAME==VERSION, or None for the host's); or, in place of the two, "outputs",
+    {lowering: file}, one after the other. A file is there once it is whole.
 
     "calibration", for int8 of a float variant alone, is a .npy file of int32
     `(n, sequence_length)` real token ids; a quantization-aware variant brings its ranges.
     "buckets", if given, are lengths of texts that get a graph of their own beside the full one.
     "probe", if given, is another .npy file of ids; what Keras makes of them goes into KERAS_FILE
-    beside the job.
-    What is wrong with the run goes into REFUSAL_FILE there; what the converter says, to stderr.
+    beside it.
+    What is wrong with the run goes into REFUSAL_FILE beside the job; what the converter says, to
+    stderr.
     """
     job = json.loads(job_path.read_text("utf-8"))
+    outputs = job["outputs"] if "outputs" in job else {job["lowering"]: job["output"]}
+    folder = RunFolder(Path(job["run"]))
+    rounded: dict[bool, Any] = {}
     with save_refusal(job_path):
-        model = build_model(job)
-        layers = GPU_LAYERS if job["target"] in GPU_TARGETS else None
-        forms = [(length, build_function(model, job, layers, length)) for length in lengths_of(job)]
-    files = [convert_form(*form, model, job, job_path.parent) for form in forms]
+        trained = load_model(folder, job["variant"])
     if "probe" in job:
-        folder, probe = RunFolder(Path(job["run"])), np.load(job["probe"], allow_pickle=False)
-        np.save(job_path.with_name(KERAS_FILE), keras_probabilities(folder, job["variant"], probe))
-    data = files[0]
+        probe = np.load(job["probe"], allow_pickle=False)
+        scores = keras_probabilities(trained, probe, multi_label=folder.read()["multi_label"])
+        np.save(Path(job["probe"]).with_name(KERAS_FILE), scores)
+    for lowering, output in outputs.items():
+        each = {**job, "lowering": lowering}
+        with save_refusal(job_path):
+            wanted = wants_observed_ranges(each, trained)
+            if wanted not in rounded:
+                rounded[wanted] = with_ranges(trained, each)
+            forms = build_forms(rounded[wanted], each)
+        work = Path(output).parent
+        files = [convert_form(*form, rounded[wanted], each, work) for form in forms]
+        write_file_atomic(output, finish(files, each))
+
+
+def build_forms(model: Any, job: dict[str, Any]) -> list[tuple[int, Any]]:
+    """Returns (length, inference form) of the full graph, then of every bucket."""
+    layers = GPU_LAYERS if job["target"] in GPU_TARGETS else None
+    return [(length, build_function(model, job, layers, length)) for length in lengths_of(job)]
+
+
+def finish(files: list[bytes], job: dict[str, Any]) -> bytes:
+    """Returns the one file that ships, of the converter's file for the full length and those of
+    the buckets."""
     if job["target"] == "cpu":
-        data = merge_files(files, job.get("buckets", ()))
-    elif job["scheme"] == "float16":
-        data = widen_tables(data)
-    Path(job["output"]).write_bytes(data)
+        return merge_files(files, job.get("buckets", ()))
+    return widen_tables(files[0]) if job["scheme"] == "float16" else files[0]
 
 
 def lengths_of(job: dict[str, Any]) -> list[int]:
@@ -104,7 +126,11 @@ def build_model(job: dict[str, Any]) -> Any:
     Raises:
         ValueError: The weights do not fit the run.
     """
-    model = load_model(RunFolder(Path(job["run"])), job["variant"])
+    return with_ranges(load_model(RunFolder(Path(job["run"])), job["variant"]), job)
+
+
+def with_ranges(model: Any, job: dict[str, Any]) -> Any:
+    """Returns the model, or the one that rounds its values where the job asks for that."""
     if not wants_observed_ranges(job, model):
         return model
     token_ids = np.load(job["calibration"], allow_pickle=False)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from tfpipe.export.target import TARGETS, ExportError
 
 # An unrolled LSTM of 256 steps in int8 takes two minutes on two slow cores.
 TIME_LIMIT_SECONDS = 900
+LOG_FILE = "log.txt"
+# TensorFlow imports Keras 3, and with it scikit-learn and SciPy, unless it is told to import
+# tf_keras, which the models are made of.
+CHILD_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_USE_LEGACY_KERAS": "1"}
 # Written by the child when the run, not the converter, is at fault: the whole message.
 REFUSAL_FILE = "refusal.txt"
-# Written by the child where the job has a "probe": float32 (n, num_classes), Keras' probabilities.
+# Written by the child beside the job's "probe": float32 (n, num_classes), Keras' probabilities.
 KERAS_FILE = "keras.npy"
 # Written by a child whose file only it can look into: the content of check.json.
 FACTS_FILE = "facts.json"
@@ -38,34 +43,89 @@ def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT
             took too long. The message names the op at fault where the converter's log does, and
             ends with the log's last lines.
     """
-    target = TARGETS[job["target"]]
-    output, log_path, job_path = (
-        folder / name for name in (f"out-{target.model_file}", "log.txt", "job.json")
-    )
-    job_path.write_text(json.dumps({**job, "output": str(output)}), "utf-8")
-    what = f"scheme={job['scheme']} lowering={job['lowering']}"
-    with log_path.open("wb") as log:
+    output = output_path(job, folder)
+    error = run_child({**job, "output": str(output)}, folder, time_limit)
+    if error or not output.is_file():
+        raise ExportError(describe_fault(job["scheme"], job["lowering"], error, folder))
+    return output
+
+
+def convert_each(
+    job: dict[str, Any],
+    work: Path,
+    lowerings: Sequence[str],
+    *,
+    time_limit: float = TIME_LIMIT_SECONDS,
+) -> dict[str, Path | ExportError]:
+    """Runs the converter for several lowerings of one job, the file of each in a folder of `work`.
+
+    One child makes all of them: importing TensorFlow takes longer than converting a small model.
+    Where it ends early, the lowering that it was at is at fault, and another child goes on.
+
+    Args:
+        job: A job of target cpu, without its lowering.
+        work: Gets a folder for every lowering.
+        lowerings: What to make, in this order.
+        time_limit: Seconds for each lowering.
+
+    Returns:
+        For every lowering its file, or what `convert` would have raised.
+    """
+    outputs = {lowering: output_path(job, work / lowering) for lowering in lowerings}
+    for output in outputs.values():
+        output.parent.mkdir()
+    found: dict[str, Path | ExportError] = {}
+    while left := [lowering for lowering in lowerings if lowering not in found]:
+        folder = work / left[0]
+        paths = {lowering: str(outputs[lowering]) for lowering in left}
+        error = run_child({**job, "outputs": paths}, folder, time_limit * len(left))
+        for lowering in left:
+            if not outputs[lowering].is_file():
+                found[lowering] = ExportError(
+                    describe_fault(job["scheme"], lowering, error, folder)
+                )
+                break
+            found[lowering] = outputs[lowering]
+    return found
+
+
+def output_path(job: dict[str, Any], folder: Path) -> Path:
+    """Returns where the child writes a model file, which is there once it is whole."""
+    return folder / f"out-{TARGETS[job['target']].model_file}"
+
+
+def run_child(job: dict[str, Any], folder: Path, time_limit: float) -> int | str:
+    """Runs the target's converter on a job, its log in `folder`; returns its exit code, or that it
+    took too long."""
+    job_path = folder / "job.json"
+    job_path.write_text(json.dumps(job), "utf-8")
+    with (folder / LOG_FILE).open("wb") as log:
         try:
-            code = subprocess.run(
+            return subprocess.run(
                 # -P: nothing in the user's present folder may stand in for a module.
-                [sys.executable, "-P", "-m", target.converter, str(job_path)],
+                [sys.executable, "-P", "-m", TARGETS[job["target"]].converter, str(job_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 timeout=time_limit,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"},
+                env={**os.environ, **CHILD_ENVIRONMENT},
                 check=False,
             ).returncode
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(
-                f"{what}: the converter was not done after {time_limit:g} s and was ended. Use a "
-                "smaller data.sequence_length or --lowering loop."
-            ) from error
+        except subprocess.TimeoutExpired:
+            return f"not done after {time_limit:g} s"
+
+
+def describe_fault(scheme: str, lowering: str, error: int | str, folder: Path) -> str:
+    """Returns why the child whose log is in `folder` made no file of a lowering."""
+    what = f"scheme={scheme} lowering={lowering}"
+    if isinstance(error, str):
+        return (
+            f"{what}: the converter was {error} and was ended. Use a smaller data.sequence_length "
+            "or --lowering loop."
+        )
     if (folder / REFUSAL_FILE).is_file():
-        raise ExportError((folder / REFUSAL_FILE).read_text("utf-8"))
-    if code or not output.is_file():
-        raise ExportError(f"{what}: {describe_death(code, read_log(log_path))}")
-    return output
+        return (folder / REFUSAL_FILE).read_text("utf-8")
+    return f"{what}: {describe_death(error, read_log(folder / LOG_FILE))}"
 
 
 def read_log(path: Path) -> str:

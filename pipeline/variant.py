@@ -45,6 +45,7 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
     """
+    import_tensorflow()
     from tfpipe.models.quantized import QuantizedModel
 
     path = check_variant(folder, variant)
@@ -66,20 +67,18 @@ def load_model(folder: RunFolder, variant: str) -> Any:
 
 
 def keras_probabilities(
-    folder: RunFolder, variant: str, token_ids: NDArray[np.int32]
+    model: Any, token_ids: NDArray[np.int32], *, multi_label: bool
 ) -> NDArray[np.float32]:
-    """Returns what the trained model makes of token ids, float32 `(n, num_classes)`.
+    """Returns what a model makes of token ids, float32 `(n, num_classes)`.
 
     Args:
-        folder: The run.
-        variant: Its variant.
+        model: As `load_model` returns it.
         token_ids: `(n, sequence_length)`, at least one row.
+        multi_label: Whether its logits pass a sigmoid each instead of one softmax.
     """
-    import_tensorflow()
     import tensorflow as tf
 
-    model = load_model(folder, variant)
-    squash = tf.sigmoid if folder.read()["multi_label"] else tf.nn.softmax
+    squash = tf.sigmoid if multi_label else tf.nn.softmax
     infer: Callable[..., Any] = tf.function(
         lambda token_ids: squash(model(token_ids, training=False)), autograph=False
     )

@@ -23,7 +23,13 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
 from tfpipe.thresholds import Threshold, threshold_of
-from tfpipe.variant import is_quantized, keras_probabilities, load_tokenizer, read_labels
+from tfpipe.variant import (
+    is_quantized,
+    keras_probabilities,
+    load_model,
+    load_tokenizer,
+    read_labels,
+)
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 
@@ -145,8 +151,9 @@ def judge(
     """Returns verify.json's content: metrics of both, how far apart they are, and what failed."""
     names, multi_label = read_labels(folder), artifact.manifest.multi_label
     tokenizer = load_tokenizer(folder, artifact.manifest.variant)
-    token_ids = tokenizer.encode_batch(texts, folder.read()["recipe"]["data"]["sequence_length"])
-    scores = keras_probabilities(folder, artifact.manifest.variant, token_ids)
+    content, model = folder.read(), load_model(folder, artifact.manifest.variant)
+    token_ids = tokenizer.encode_batch(texts, content["recipe"]["data"]["sequence_length"])
+    scores = keras_probabilities(model, token_ids, multi_label=content["multi_label"])
     failures = check_files(artifact, folder, tokenizer) + check_outputs(ran.outputs, scores)
     if not np.array_equal(token_ids, ran.token_ids):
         failures.append("some texts get other token ids than in training")

@@ -37,12 +37,16 @@ def choose(tmp_path, monkeypatch):
     """Runs convert_fastest with files of the given sizes and mean errors; None: not converted."""
 
     def run(files, device):
-        def convert(job, folder):
-            size, _ = files[job["lowering"]] or (None, None)
-            if size is None:
-                raise ExportError(f"{job['lowering']} does not convert")
-            np.save(folder / KERAS_FILE, KERAS)
-            (folder / "out").write_bytes(b"x" * size)
+        def convert_each(job, work, lowerings):
+            assert np.array_equal(np.load(job["probe"]), TOKEN_IDS)
+            np.save(work / KERAS_FILE, KERAS)
+            return {lowering: make_file(lowering, work / lowering) for lowering in lowerings}
+
+        def make_file(lowering, folder):
+            folder.mkdir()
+            if files[lowering] is None:
+                return ExportError(f"{lowering} does not convert")
+            (folder / "out").write_bytes(b"x" * files[lowering][0])
             return folder / "out"
 
         def run_model(path, folder, *, token_ids, device):
@@ -51,7 +55,7 @@ def choose(tmp_path, monkeypatch):
                 raise RunnerDiedError("ended by SIGABRT")
             return ModelRun(token_ids, KERAS + np.float32(error), "fake", "1")
 
-        monkeypatch.setattr(candidates, "convert", convert)
+        monkeypatch.setattr(candidates, "convert_each", convert_each)
         monkeypatch.setattr(candidates, "run_model", run_model)
         work = tmp_path / "work"
         shutil.rmtree(work, ignore_errors=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfpipe.export import converter
-from tfpipe.export.converter import REFUSAL_FILE, convert
+from tfpipe.export.converter import REFUSAL_FILE, convert, convert_each
 from tfpipe.export.target import ExportError
 
 JOB = {
@@ -139,3 +139,46 @@ def test_refusal_is_the_whole_message(child: Callable[[str], Path]) -> None:
     )
     with pytest.raises(ExportError, match="^Bad run: ä.$"):
         convert(JOB, folder)
+
+
+MANY = {key: value for key, value in JOB.items() if key != "lowering"}
+# Writes the files of its job, and says which; dies at lowerings whose name begins with "bad".
+MAKER = f"""
+print("starts with", *job["outputs"], flush=True)
+for lowering, output in job["outputs"].items():
+    if lowering == "refused":
+        (pathlib.Path(sys.argv[-1]).parent / {REFUSAL_FILE!r}).write_text("Bad run.", "utf-8")
+        sys.exit(1)
+    if lowering.startswith("bad"):
+        print(f"last words of {{lowering}}", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    pathlib.Path(output).write_text(lowering)
+"""
+
+
+def test_one_child_makes_all_lowerings(child: Callable[[str], Path]) -> None:
+    folder = child(MAKER)
+    found = convert_each(MANY, folder, ["loop", "unrolled"])
+    assert [path.read_text() for path in found.values()] == ["loop", "unrolled"]
+    assert [path.parent for path in found.values()] == [folder / "loop", folder / "unrolled"]
+    assert (folder / "loop" / "log.txt").read_text() == "starts with loop unrolled\n"
+    assert not (folder / "unrolled" / "log.txt").exists()
+
+
+def test_after_a_death_another_child_makes_the_rest(child: Callable[[str], Path]) -> None:
+    folder = child(MAKER)
+    found = convert_each(MANY, folder, ["loop", "bad1", "refused", "unrolled", "bad2"])
+    assert found["loop"].read_text() == "loop" and found["unrolled"].read_text() == "unrolled"
+    said = [str(found[name]) for name in ("bad1", "refused", "bad2")]
+    assert said[0].startswith("scheme=int8 lowering=bad1: the converter's process was ended by")
+    assert said[0].endswith("last words of bad1")
+    assert said[1] == "Bad run."
+    assert said[2].startswith("scheme=int8 lowering=bad2") and "words of bad2" in said[2]
+    assert all(isinstance(found[name], ExportError) for name in ("bad1", "refused", "bad2"))
+
+
+def test_time_limit_is_for_each_lowering(child: Callable[[str], Path]) -> None:
+    folder = child("time.sleep(60)")
+    found = convert_each(MANY, folder, ["loop", "unrolled"], time_limit=1)
+    assert "lowering=loop: the converter was not done after 2 s and" in str(found["loop"])
+    assert "lowering=unrolled: the converter was not done after 1 s" in str(found["unrolled"])

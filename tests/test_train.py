@@ -533,6 +533,23 @@ def test_quiet_hides_native_words_alone(capfd):
     assert capfd.readouterr().err == "after\nstill\n"
 
 
+def test_tensorflow_comes_without_keras_3_and_leaves_the_environment_alone():
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys\nfrom tfpipe.quiet import import_tensorflow\nimport_tensorflow()\n"
+            "print('tensorflow' in sys.modules, 'keras' in sys.modules, "
+            "os.environ.get('TF_USE_LEGACY_KERAS'))",
+        ],
+        env={key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "True False None\n"
+
+
 def test_run_says_where_its_data_lies_as_seen_from_beside_it(through, colours, tmp_path):
     data = json.loads((through / "run.json").read_text("utf-8"))["data"]
     assert (through.parent / data["source_path"]).resolve() == colours.resolve()
