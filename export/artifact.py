@@ -29,7 +29,8 @@ from tfpipe.variant import is_quantized, load_tokenizer, read_recipe, vocabulary
 from tfpipe.versions import now, read_versions
 
 # What of check.json is told at once.
-_SHOWN_FACTS = ("model_size_bytes", "zip_size_bytes", "min_runtime", "mediapipe")
+_SIZES = ("model_size_bytes", "zip_size_bytes", "zstd_size_bytes")
+_SHOWN_FACTS = (*_SIZES, "min_runtime", "mediapipe")
 
 
 def export_artifact(
@@ -44,8 +45,8 @@ def export_artifact(
 
     Returns:
         {"artifact", "name", "target", "scheme", "lowering", "model_size_bytes", "zip_size_bytes",
-        "min_runtime", "mediapipe", "sha256"}; "artifact" is the folder's path, "mediapipe" says
-        whether MediaPipe's TextClassifier takes the file: {"loads", "reason"}.
+        "zstd_size_bytes", "min_runtime", "mediapipe", "sha256"}; "artifact" is the folder's path,
+        "mediapipe" says whether MediaPipe's TextClassifier takes the file: {"loads", "reason"}.
 
     Raises:
         ExportError: The target does not take the model, or the converter failed.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tfpipe.export.convert import build_function, build_model, lengths_of, save_
 from tfpipe.export.converter import FACTS_FILE
 from tfpipe.export.lowering import INPUT_NAME, OUTPUT_NAME
 from tfpipe.export.onnx_form import HANDLERS, ONNX_LAYERS
+from tfpipe.sizes import file_sizes
 
 # The newest that tf2onnx 1.17 writes well and that has LayerNormalization; ONNX Runtime has it
 # from 1.12 of July 2022 on (https://onnxruntime.ai/docs/reference/compatibility.html).
@@ -115,8 +115,7 @@ def inspect_onnx(path: Path) -> dict[str, Any]:
         "ir_version": model.ir_version,
         "ops": dict(Counter(node.op_type for node in model.graph.node).most_common()),
         "bytes_by_dtype": dict(sizes.most_common()),
-        "model_size_bytes": len(data),
-        "zip_size_bytes": len(zlib.compress(data, 9)),
+        **file_sizes(data),
     }
 
 

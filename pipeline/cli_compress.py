@@ -17,6 +17,12 @@ from tfpipe.cli_paths import FILE, RUN
 @click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
 @click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
+@click.option(
+    "--scan/--no-scan",
+    default=True,
+    show_default=True,
+    help="Prune layers less that do not bear it; else all alike.",
+)
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
 @click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
 @click.option(

@@ -83,4 +83,20 @@ def format_compression(result: dict[str, Any]) -> str:
     }
     for entry in result["training"]:
         lines[f"{entry['method']}, epochs (best)"] = f"{entry['epochs']} ({entry['best_epoch']})"
+        lines |= {f"  {name}": told for name, told in format_scan(entry.get("scan")).items()}
+    for name, sizes in (
+        ("weights", result["sizes"]["after"]),
+        ("before", result["sizes"]["before"]),
+    ):
+        lines[f"{name}: plain, zip, zstd"] = " · ".join(f"{size:,} B" for size in sizes.values())
     return format_lines(lines)
+
+
+def format_scan(scan: dict[str, Any] | None) -> dict[str, str]:
+    """Returns {layer: what pruning it alone cost, and to what it was pruned}."""
+    lines = {}
+    for layer in scan["layers"] if scan else []:
+        drop, sparsity = 100 * layer["tried"][0]["drop"], 100 * layer["sparsity"]
+        done = "left alone" if not sparsity else f"pruned to {sparsity:.4g} %"
+        lines[layer["name"]] = f"{done}; {100 * scan['asked']:.4g} % alone costs {drop:.1f} points"
+    return lines

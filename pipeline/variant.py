@@ -121,20 +121,31 @@ def read_recipe(folder: RunFolder, variant: str) -> dict[str, Any]:
     a smaller model.
 
     Raises:
-        ValueError: The variant's record is damaged.
+        ValueError: The variant's record is missing or damaged.
     """
     recipe: dict[str, Any] = folder.read()["recipe"]
-    path = folder.weights(variant).parent / RECORD_FILE
-    if not path.is_file():
+    if variant == BASE:
         return recipe
+    return dict(read_record(folder, variant).get("recipe", recipe))
+
+
+def read_record(folder: RunFolder, variant: str) -> dict[str, Any]:
+    """Returns the compress.json of a compressed variant.
+
+    Raises:
+        ValueError: It is missing or damaged.
+    """
+    path = folder.weights(variant).parent / RECORD_FILE
     try:
-        recipe = json.loads(path.read_text("utf-8")).get("recipe", recipe)
-    except (ValueError, AttributeError) as error:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        for key in ("methods", "weights_sha256"):
+            content[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is missing or damaged ({error}), so how the variant was made is unknown. "
             "Compress it again with --overwrite."
         ) from error
-    return recipe
+    return content
 
 
 def vocabulary_path(folder: RunFolder, variant: str) -> Path:

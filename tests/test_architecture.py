@@ -22,7 +22,7 @@ PACKAGES = {
 # From left to right: a module imports its own stage and those before it. Modules of one stage are
 # free to import each other, but never in a circle.
 STAGES = {
-    "shared": "arrays config metrics quiet recipes run_folder staging verb versions",
+    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions",
     "data": "data",
     "tokenizer": "subword_dropout tokenizer tokenizer_proxy tokenizer_rules vocabulary",
     "models": "models",

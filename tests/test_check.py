@@ -52,6 +52,7 @@ def test_facts_agree_with_the_runtime(model_file: Path) -> None:
     data = model_file.read_bytes()
     assert facts["model_size_bytes"] == len(data)
     assert facts["zip_size_bytes"] == len(zlib.compress(data, 9)) < len(data)
+    assert facts["zstd_size_bytes"] < len(data)
     assert facts["min_runtime"].count(".") == 2
     assert list(facts["ops"].values()) == sorted(facts["ops"].values(), reverse=True)
 

@@ -138,7 +138,9 @@ def test_text_says_verdict_findings_facts_and_coverage(tiny_model: Any) -> None:
     assert max(map(len, lines)) <= 96
     assert "ERROR target-op: GATHER (used 1 times) does not run on edgetpu (predicted)" in text
     size = tiny_model.path.stat().st_size
-    assert re.search(rf"^file +{size:,} bytes, [\d,]+ zipped; [\d,]+ for the graph$", text, re.M)
+    assert re.search(
+        rf"^file +{size:,} bytes, [\d,]+ as zip, [\d,]+ as zstd; [\d,]+ for the graph$", text, re.M
+    )
     assert re.search(r"^multiply-adds +FULLY_CONNECTED 12$", text, re.M)
     assert re.search(r"^cpu +(\d+) of \1 ops \(runtime\)$", text, re.M)
     good = format_check(check(tiny_model.path))

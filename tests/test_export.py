@@ -112,12 +112,12 @@ def test_artifact_explains_itself(exports: dict[str, dict[str, Any]], cell: str)
     has_control_flow = result["lowering"] in ("loop", "branches")
     found = {entry["code"] for entry in check["findings"]}
     assert found == ({"control-flow"} if has_control_flow else set())
-    for key in ("model_size_bytes", "zip_size_bytes", "min_runtime"):
+    for key in ("model_size_bytes", "zip_size_bytes", "zstd_size_bytes", "min_runtime"):
         assert result[key] == check[key]
     assert result["model_size_bytes"] == (folder / "model.tflite").stat().st_size
     assert set(result) == {
         "artifact", "name", "target", "scheme", "lowering", "model_size_bytes", "zip_size_bytes",
-        "min_runtime", "mediapipe", "sha256",
+        "zstd_size_bytes", "min_runtime", "mediapipe", "sha256",
     }  # fmt: skip
 
 

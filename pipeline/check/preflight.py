@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tfpipe.check.parse import read_model
 from tfpipe.check.running import find_running
 from tfpipe.check.runtimes import Runtime, min_runtimes, min_tensorflow, parse_runtime
 from tfpipe.check.targets import CHECK_TARGETS, coverage, find_target
+from tfpipe.sizes import file_sizes
 
 DEFAULT_TARGET = "cpu"
 
@@ -44,7 +44,7 @@ def check(
         "coverage": for each target the ops that run and those that do not; "arena_bytes": least
         peak of the activations (None: too large to plan); "multiply_adds": {op name: count of one
         run}, "loops": whether a loop's repetitions are left out of it; "inputs" and "outputs";
-        "model_size_bytes" and "zip_size_bytes" (DEFLATE, level 9).
+        "model_size_bytes", "zip_size_bytes" and "zstd_size_bytes", see `tfpipe.sizes`.
 
     Raises:
         ValueError: Not a .tflite file, a damaged one, or an unknown target or runtime.
@@ -98,8 +98,7 @@ def describe(subject: Subject, data: bytes) -> dict[str, Any]:
         "multiply_adds": multiply_adds(subject),
         "loops": has_loops(subject),
         **describe_boundary(model),
-        "model_size_bytes": len(data),
-        "zip_size_bytes": len(zlib.compress(data, 9)),
+        **file_sizes(data),
     }
 
 

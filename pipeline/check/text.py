@@ -32,8 +32,8 @@ def format_facts(result: dict[str, Any]) -> str:
     loops = ", a loop's body counted once" if result["loops"] else ""
     graph = result["bytes_by_kind"]["graph"]
     facts = {
-        "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} zipped; "
-        f"{graph:,} for the graph",
+        "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} as zip, "
+        f"{result['zstd_size_bytes']:,} as zstd; {graph:,} for the graph",
         "constants": join(f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()),
         "activations": "not planned" if arena is None else f"at least {arena:,} bytes at the peak",
         "multiply-adds": (join(work) or "none") + loops,

@@ -18,6 +18,8 @@ class CompressOptions:
         shrink: Share to remove of each width (units, heads, neurons, embedding columns); tokens
             that no training text has go as well. 0 leaves it out.
         prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
+        scan: Whether pruning first finds out what each table and kernel bears, and prunes those
+            that do not bear it less or not at all, see `scan_sensitivity`.
         cluster: Values to reach in each table and kernel; 0 leaves it out.
         qat: Whether to train with the rounding of an int8 file (quantization-aware training).
         teaching: Finished runs that teach beside the labels, whatever the method; alone, they are
@@ -31,6 +33,7 @@ class CompressOptions:
     source: str = "base"
     shrink: float = 0.0
     prune: float = 0.0
+    scan: bool = True
     cluster: int = 0
     qat: bool = False
     teaching: Teaching = Teaching()

@@ -35,11 +35,12 @@ class Prune(Method):
     themselves work on any weight.
 
     Args:
-        sparsity: Share of zeros in each table and kernel at the end, in (0, 1).
+        sparsity: Share of zeros at the end, in [0, 1), for each of `compressible`; 0 leaves that
+            one alone.
         epochs: Passes over the training rows.
     """
 
-    def __init__(self, sparsity: float, *, epochs: int) -> None:
+    def __init__(self, sparsity: Sequence[float], *, epochs: int) -> None:
         self._sparsity = sparsity
         self._rising = max(1, round(RISING_SHARE * epochs))
 
@@ -50,27 +51,39 @@ class Prune(Method):
 
         frequency = max(1, trainer.steps // UPDATES_PER_EPOCH)
         end = trainer.steps * self._rising // frequency * frequency
-        schedule = PolynomialDecay(0.0, self._sparsity, 0, end, frequency=frequency)
-        weights = compressible(trainer.model)
-        # A resumed training finds its masks in the weights that are zero.
-        self._masks = [tf.Variable(tf.ones_like(weight), trainable=False) for weight in weights]
-        thresholds = [tf.Variable(0.0, trainable=False) for _ in weights]
-        self._pruning = Pruning(
-            lambda: trainer.optimizer.iterations,
-            list(zip(weights, self._masks, thresholds, strict=True)),
-            schedule,
-            block_size=(1, 1),
-            block_pooling_type="AVG",
+        self._weights, self._averaged = (
+            [
+                weight
+                for weight, sparsity in zip(compressible(model), self._sparsity, strict=True)
+                if sparsity
+            ]
+            for model in (trainer.model, trainer.averaged)
         )
-        self._weights, self._averaged = weights, compressible(trainer.averaged)
+        # A resumed training finds its masks in the weights that are zero.
+        self._masks = [
+            tf.Variable(tf.ones_like(weight), trainable=False) for weight in self._weights
+        ]
+        self._prunings = [
+            Pruning(
+                lambda: trainer.optimizer.iterations,
+                [(weight, mask, tf.Variable(0.0, trainable=False))],
+                PolynomialDecay(0.0, sparsity, 0, end, frequency=frequency),
+                block_size=(1, 1),
+                block_pooling_type="AVG",
+            )
+            for weight, mask, sparsity in zip(
+                self._weights, self._masks, filter(None, self._sparsity), strict=True
+            )
+        ]
 
     def resume(self) -> None:
         for weight, mask in zip(self._weights, self._masks, strict=True):
             mask.assign(tf.cast(weight != 0, mask.dtype))
 
     def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
-        self._pruning.conditional_mask_update()
-        self._pruning.weight_mask_op()
+        for pruning in self._prunings:
+            pruning.conditional_mask_update()
+            pruning.weight_mask_op()
 
     def settle(self) -> None:
         for weight, mask in zip(self._averaged, self._masks, strict=True):

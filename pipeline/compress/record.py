@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import tf_keras as keras
@@ -16,7 +15,6 @@ from tfpipe.compress.tensors import (
     describe_weights,
     float_part,
 )
-from tfpipe.run_folder import RunFolder
 from tfpipe.versions import now, read_versions
 
 SCHEMA_VERSION = 1
@@ -56,22 +54,3 @@ def describe_variant(
             "from_test": measure(before, source, "test"),
         },
     }
-
-
-def read_record(folder: RunFolder, variant: str) -> dict[str, Any]:
-    """Returns the compress.json of a variant.
-
-    Raises:
-        ValueError: It is missing or damaged.
-    """
-    path = folder.weights(variant).parent / "compress.json"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        for key in ("methods", "weights_sha256"):
-            content[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is missing or damaged ({error}), so how the variant was made is unknown. "
-            "Compress it again with --overwrite."
-        ) from error
-    return content

@@ -17,6 +17,7 @@ from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
+from tfpipe.compress.sensitivity import choose_sparsity
 from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
 from tfpipe.fit_progress import Progress
@@ -70,9 +71,12 @@ def run_stages(
         folder = RunFolder(work / f"{index}-{name}")
         model, source = result.model, result.source
         facts: dict[str, Any] = {}
+        sparsity: list[float] = []
         if name == "shrink":
             model, source, facts = shrink(model, source, options.shrink, folder.path)
-        tuner = make_tuner(source, model, options, methods[: index + 1], folder)
+        if name == "prune":
+            sparsity, facts = choose_sparsity(model, source, options, progress)
+        tuner = make_tuner(source, model, options, methods[: index + 1], folder, sparsity)
         started = time.monotonic()
         tuner.fit(progress)
         entry = {
@@ -96,8 +100,18 @@ def make_tuner(
     options: CompressOptions,
     names: Sequence[str],
     folder: RunFolder,
+    sparsity: Sequence[float],
 ) -> FineTuner:
-    """Returns the fine-tuning of the last of `names`, which keeps what those before it made."""
+    """Returns the fine-tuning of the last of `names`, which keeps what those before it made.
+
+    Args:
+        source: The run's data.
+        model: What to begin with.
+        options: The methods.
+        names: Those that are done, and the one to do.
+        folder: Where checkpoint and history go.
+        sparsity: What "prune" shall reach in each of `compressible`.
+    """
     *before, name = names
     build: Callable[[], keras.Model] = functools.partial(copy_of, model)
     methods: list[Method] = []
@@ -106,7 +120,7 @@ def make_tuner(
     elif "prune" in before and name != "cluster":
         methods.append(KeepZeros())
     if name == "prune":
-        methods.append(Prune(options.prune, epochs=options.epochs))
+        methods.append(Prune(sparsity, epochs=options.epochs))
     if name == "cluster":
         methods.append(Cluster(options.cluster))
     if name == "qat":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from tfpipe.compress.prune import compressible
 from tfpipe.corpus import EncodedSplit
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounding import FIXED_RANGES, LEVELS, on_grid
+from tfpipe.sizes import stored_sizes
 
-ZIP_LEVEL = 9  # as artifacts are packed
 # Texts whose values are looked at; one batch.
 AUDITED_TEXTS = 256
 
@@ -97,10 +96,9 @@ def error_figures(mean: float, highest: float, signal: float, noise: float) -> d
     return {"mean_error": mean, "max_error": highest, "signal_to_noise_db": ratio}
 
 
-def weight_sizes(model: keras.Model) -> dict[str, Any]:
-    """Returns the bytes of a model's weights as the file holds them (int8 where it rounds, float32
-    elsewhere): plain, and as zip (deflate, level 9). "zstd" is None: no zstd library is among the
-    dependencies."""
+def weight_sizes(model: keras.Model) -> dict[str, int]:
+    """Returns `stored_sizes` of a model's weights as the file holds them: int8 where it rounds,
+    float32 elsewhere."""
     parts = []
     for name, value, rounded in stored_weights(model):
         if rounded is None:
@@ -109,8 +107,7 @@ def weight_sizes(model: keras.Model) -> dict[str, Any]:
         axis = None if model.per_tensor or "embeddings" in name else 0
         limit = np.maximum(np.abs(value).max(axis), 1e-12)
         parts.append(np.round(rounded / limit * (LEVELS // 2)).astype(np.int8).tobytes())
-    data = b"".join(parts)
-    return {"plain": len(data), "zip": len(zlib.compress(data, ZIP_LEVEL)), "zstd": None}
+    return stored_sizes(b"".join(parts))
 
 
 def compare_sizes(before: keras.Model, after: keras.Model) -> dict[str, Any]:
@@ -120,7 +117,6 @@ def compare_sizes(before: keras.Model, after: keras.Model) -> dict[str, Any]:
     return {
         **sizes,
         "efficiency": {
-            way: round(1 - sizes["after"][way] / sizes["before"][way], 4)
-            for way in ("plain", "zip")
+            way: round(1 - sizes["after"][way] / sizes["before"][way], 4) for way in sizes["before"]
         },
     }

@@ -11,7 +11,7 @@ from typing import Any
 from device_runner.encode import format_vocabulary
 from device_runner.files import sha256_of_file, write_file_atomic, write_json_atomic
 from tfpipe.compress.options import CompressOptions
-from tfpipe.compress.record import describe_variant, read_record
+from tfpipe.compress.record import describe_variant
 from tfpipe.compress.source import Source, open_source
 from tfpipe.compress.stages import measure, run_stages
 from tfpipe.fit_progress import Progress
@@ -24,6 +24,7 @@ from tfpipe.variant import (
     check_variant,
     load_model,
     read_labels,
+    read_record,
     save_weights,
 )
 

@@ -1,0 +1,155 @@
+"""Pruning's sensitivity scan against a model whose every weight is known, and in a whole call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
+from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
+
+from tfpipe.compress import sensitivity
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.sensitivity import (
+    describe_decisions,
+    scan_sensitivity,
+    without_smallest,
+)
+from tfpipe.compress.variant import compress
+from tfpipe.corpus import EncodedSplit
+from tfpipe.run_folder import RunFolder
+from tfpipe.variant import load_model
+
+NUM_TEXTS = 40
+# Token 1 is (1, 1), which is class 0, and token 2 is (1, 0), which is class 1. Of the table a
+# quarter is needed at most, of "half" two weights of four, of "whole" all four: without the smaller
+# two, (1, 0) becomes (0, 0), and the first class wins.
+TABLE = np.full((20, 2), 0.01, np.float32)
+TABLE[1:3] = [[1, 1], [1, 0]]
+HALF = np.array([[1, 0], [0, 0.9]], np.float32)
+WHOLE = np.array([[1, 2], [5, 3]], np.float32)
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    token_ids = keras.Input((None,), dtype=tf.int32)
+    states = keras.layers.Embedding(20, 2, name="table")(token_ids)
+    states = keras.layers.GlobalAveragePooling1D()(states)
+    states = keras.layers.Dense(2, use_bias=False, name="half")(states)
+    made = keras.Model(token_ids, keras.layers.Dense(2, use_bias=False, name="whole")(states))
+    made.set_weights([TABLE, HALF, WHOLE])
+    return made
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Any:
+    """Texts of one token, of each of the two as many."""
+    targets = np.arange(NUM_TEXTS) % 2
+    (targets + 1).astype(np.uint16).tofile(tmp_path / "ids")
+    split = EncodedSplit(tmp_path / "ids", np.arange(NUM_TEXTS + 1), targets, dtype=np.uint16)
+    dataset = SimpleNamespace(labels=["zero", "one"])
+    return SimpleNamespace(splits={"validation": split}, dataset=dataset, content={"seed": 1})
+
+
+def test_each_layer_is_pruned_to_what_it_bears(model: keras.Model, source: Any) -> None:
+    scan = scan_sensitivity(model, source, 0.75)
+    assert {key: scan[key] for key in ("metric", "num_examples", "score", "asked")} == {
+        "metric": "accuracy",
+        "num_examples": NUM_TEXTS,
+        "score": 1.0,
+        "asked": 0.75,
+    }
+    # 42 of 44 by hand: sqrt(42/44 * 2/44 / 44).
+    assert scan["limit"] == pytest.approx(0.031402, abs=1e-6)
+    right = {"sparsity": 0.75, "score": 1.0, "drop": 0.0}
+    wrong = {"sparsity": 0.75, "score": 0.5, "drop": 0.5}
+    assert scan["layers"] == [
+        {"name": "table/embeddings", "num_weights": 40, "tried": [right],
+         "decision": "pruned", "sparsity": 0.75},
+        {"name": "half/kernel", "num_weights": 4, "tried": [wrong, {**right, "sparsity": 0.5}],
+         "decision": "less", "sparsity": 0.5},
+        {"name": "whole/kernel", "num_weights": 4, "tried": [wrong, {**wrong, "sparsity": 0.5}],
+         "decision": "left alone", "sparsity": 0.0},
+    ]  # fmt: skip
+    # The 37 small weights of the table are equal: all of them or none are kept. 37 and 2 of 48.
+    assert scan["together"]["score"] == 1.0 and scan["together"]["drop"] == 0.0
+    assert describe_decisions(scan) == (
+        "prune: half/kernel to 50 %, whole/kernel left alone, the rest to 75 %"
+    )
+    for kept, weight in zip((TABLE, HALF, WHOLE), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
+def test_model_of_which_nothing_can_be_spared_is_refused(
+    model: keras.Model, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = [model.get_layer("whole").kernel]
+    monkeypatch.setattr(sensitivity, "compressible", lambda _: only)
+    with pytest.raises(
+        ValueError,
+        match=r"prune=0.75: no layer bears it.*\(n=40\) by at least 50.0 points; borne are 3.1, "
+        r"one standard error. Give a lower --prune, or --no-scan",
+    ):
+        scan_sensitivity(model, source, 0.75)
+    np.testing.assert_array_equal(model.get_weights()[2], WHOLE)
+
+
+def test_few_texts_are_looked_at(
+    model: keras.Model, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "SCAN_TEXTS", 30)
+    scan = scan_sensitivity(model, source, 0.5)
+    assert scan["num_examples"] == 30
+    # 32 of 34 by hand: sqrt(32/34 * 2/34 / 34).
+    assert scan["limit"] == pytest.approx(0.040353, abs=1e-6)
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.8, 0.95])
+def test_what_goes_is_what_tf_mot_masks(sparsity: float) -> None:
+    weights = np.random.default_rng(3).normal(size=(31, 17)).astype(np.float32)
+    variable, mask = tf.Variable(weights), tf.Variable(np.ones_like(weights))
+    pruning = Pruning(
+        lambda: tf.constant(1),
+        [(variable, mask, tf.Variable(0.0))],
+        ConstantSparsity(sparsity, 0),
+        block_size=(1, 1),
+        block_pooling_type="AVG",
+    )
+    pruning.conditional_mask_update()
+    np.testing.assert_array_equal(without_smallest(weights, sparsity), weights * mask.numpy())
+
+
+def test_variant_is_pruned_as_the_scan_decided(
+    trained_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_runs["lstm"], run, ignore=shutil.ignore_patterns("exports"))
+    # Of the few texts of this run one standard error is many points: two layers are made to fail.
+    monkeypatch.setattr(sensitivity, "standard_error", lambda *_: 0.02)
+    said: list[Any] = []
+    options = CompressOptions(prune=0.9, epochs=2)
+    record = compress(run, "sparse", options, progress=said.append)
+    scan = record["training"][0]["scan"]
+    assert json.loads((run / "variants" / "sparse" / "compress.json").read_text())[
+        "training"
+    ] == json.loads(json.dumps(record["training"]))
+    assert describe_decisions(scan) in said
+    before = load_model(RunFolder(run), "base")
+    spared = {
+        variable.name.removesuffix(":0"): float(np.mean(variable.numpy() == 0))
+        for variable in before.trainable_variables
+    }
+    zeros = {entry["name"]: entry["zeros"] for entry in record["tensors"]}
+    decisions = set()
+    for layer in scan["layers"]:
+        decisions.add(layer["decision"])
+        expected = max(layer["sparsity"], spared[layer["name"]])
+        assert zeros[layer["name"]] == pytest.approx(expected, abs=0.03), layer
+    assert len(decisions) > 1, "the run was to have layers of several kinds"
