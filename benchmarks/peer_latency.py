@@ -1,21 +1,22 @@
 """Files of one model → how they agree with Keras, or their latencies in alternating blocks.
 
-    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json check MODEL      # checks one
-    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json real MODEL…      # measures all
-    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json full MODEL…      # all, no padding
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json check MODEL         # checks one
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json real NAME=MODEL…    # measures all
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json full NAME=MODEL…    # no padding
+    python benchmarks/peer_latency.py RUN THREADS OUTPUT.json lengths NAME=MODEL… # both together
 
 Run by peers.py. "real" is test texts as they are; "full" is the same joined until each fills the
-sequence. After the models comes scikit-learn's TF-IDF and logistic regression: from a text to its
-probabilities, since it has no token ids.
+sequence. With "real" and "full" comes, after the models, scikit-learn's TF-IDF and logistic
+regression: from a text to its probabilities, since it has no token ids.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from peer_tables import BASELINE
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -106,33 +107,51 @@ def fill(token_ids: np.ndarray) -> np.ndarray:
     return np.resize(tokens, token_ids.shape).astype(np.int32)
 
 
-def measure_all(
-    folder: RunFolder, paths: list[str], threads: int, *, full: bool
-) -> list[list[int]]:
-    """Returns the latencies in nanoseconds of every file, then of the baseline."""
-    texts, token_ids = read_inputs(folder)
-    inputs = [ids[None] for ids in (fill(token_ids) if full else token_ids)]
+def make_baseline() -> Baseline:
+    """Returns scikit-learn's pipeline, fitted on the packaged topics."""
     train = open_dataset("topics").splits["train"]
     pipeline = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=300)
-    ).fit(list(train.texts()), train.targets)
+    )
+    return Baseline(pipeline.fit(list(train.texts()), train.targets))
+
+
+def measure_all(
+    folder: RunFolder, files: dict[str, str], threads: int, texts: str
+) -> dict[str, Any]:
+    """Returns the latencies of every file in nanoseconds, and how many of the tokens are real."""
+    lines, token_ids = read_inputs(folder)
+    inputs = {"real": token_ids, "full": fill(token_ids)}
     contestants = [
-        *(Contestant(path, open_file(path, threads), inputs) for path in paths),
-        Contestant("baseline", Baseline(pipeline), texts),
+        Contestant(
+            name if kind == "real" or texts != "lengths" else f"{name}, full",
+            open_file(path, threads),
+            [ids[None] for ids in rows],
+        )
+        for name, path in files.items()
+        for kind, rows in inputs.items()
+        if texts in (kind, "lengths")
     ]
+    if texts != "lengths":
+        contestants.append(Contestant(BASELINE, make_baseline(), lines))
     found = measure(contestants, PROFILES["quick"])
-    return [list(measurement.latencies_ns) for measurement in found]
+    samples = {
+        contestant.name: list(measurement.latencies_ns)
+        for contestant, measurement in zip(contestants, found, strict=True)
+    }
+    return {"latencies_ns": samples, "real_share": float((token_ids != 0).mean())}
 
 
 def main() -> None:
-    """Writes {"checked"} or {"latencies_ns"}."""
+    """Writes what `check` or `measure_all` returns."""
     folder, threads, output = RunFolder(Path(sys.argv[1])), int(sys.argv[2]), Path(sys.argv[3])
     what, paths = sys.argv[4], sys.argv[5:]
     if what == "check":
-        result: dict[str, Any] = {"checked": [check(folder, path, threads) for path in paths]}
+        result = check(folder, paths[0], threads)
     else:
-        result = {"latencies_ns": measure_all(folder, paths, threads, full=what == "full")}
-    write_json_atomic(output, json.loads(json.dumps(result)))
+        files = dict(path.split("=", 1) for path in paths)
+        result = measure_all(folder, files, threads, what)
+    write_json_atomic(output, result)
 
 
 if __name__ == "__main__":

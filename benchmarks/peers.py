@@ -1,25 +1,34 @@
-"""The same trained models through tfpipe and through its peers → sizes, agreement and ratios.
+"""The same trained models through tfpipe and through its peers → ratios, bounds, one page.
 
-    python benchmarks/peers.py --runs runs/peers                     # everything
+    python benchmarks/peers.py --runs runs/peers --markdown docs/peers.md     # everything
     python benchmarks/peers.py --runs runs/peers --models lstm-128
 
 Each model is trained shortly on the packaged topics, so that weights and texts are real, exported
 by tfpipe and by every peer (peer_exports.py), checked against Keras on test texts; then all files
-of a model are measured in one process in alternating blocks. A peer that fails is listed with its
-own words. What is done is skipped; the table is RUNS/peers.md and RUNS/peers.json.
+of a model are measured in one process in alternating blocks (peer_latency.py): with one thread on
+real and on full texts, with all cores, and tfpipe's own on both kinds of texts together.
+ceilings.py measures the machine's peaks, roofline.py says how far each file is from them, and the
+runtime's profiler where the time of those goes that are far. A peer that fails is listed with its
+own words.
+What was done is not done again, as long as the files, the runtimes and the processor are the same;
+the page is RUNS/peers.md or --markdown, all numbers are in RUNS/peers.json.
 """
 
 import argparse
+import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peer_tables as tables
 
-from device_runner.files import write_file_atomic, write_json_atomic
-from tfpipe.bootstrap import ratio_of_medians
+from device_runner.files import sha256_of_file, write_file_atomic, write_json_atomic
+from device_runner.machine import count_usable_cores, read_fingerprint
 
 SHARED = [
     "data.sequence_length=64", "tokenizer.vocabulary_size=2000", "tokenizer.kind=wordpiece",
@@ -37,26 +46,31 @@ OURS = [
     *(("cpu", scheme) for scheme in ("float32", "float16", "dynamic_int8", "int8")),
     *(("onnx", scheme) for scheme in ("float32", "int8")),
 ]
+# A Transformer has no loop that ends with the text: its short texts want graphs of their own.
+BUCKETS = {"transformer-2x128": ("dynamic_int8", "int8")}
 PEERS = (
     "stock-float32", "stock-float16", "stock-dynamic_int8", "stock-int8", "keras3-float32",
     "keras3-unrolled-float32", "litert-quantizer-dynamic_int8", "litert-quantizer-int8",
     "onnxruntime-float32", "onnxruntime-dynamic_int8",
 )  # fmt: skip
+# The model that is also measured in tflite-runtime 2.14.0.
+OLD_RUNTIME_MODEL = "lstm-128"
+OLD_RUNTIME_SCHEMES = ("float32", "dynamic_int8", "int8")
 QUANTIZER = "ai-edge-quantizer==0.10.0"
-BASELINE = "tfidf-logistic-regression"
-TEXTS = {"real": "real texts", "full": "every text filled to 64 tokens"}
 EXPORT_SECONDS = 900
+PROFILED_RUNS = 200
 # A file counts as right when it predicts as Keras does this often: the line of tfpipe's int8 gate.
 MIN_AGREEMENT = 0.95
 HERE = Path(__file__).parent
 
 
-def run(command: list[str], log: Path) -> bool:
-    """Runs a child into a log; returns whether it succeeded."""
-    with log.open("w") as file:
+def run(command: list[str], log: Path, output: Path | None = None) -> bool:
+    """Runs a child into a log, what it prints into a file if one is given; returns whether it
+    succeeded."""
+    with log.open("w") as file, output.open("w") if output else log.open("a") as printed:
         try:
             return not subprocess.run(
-                command, stdout=file, stderr=file, timeout=EXPORT_SECONDS, check=False
+                command, stdout=printed, stderr=file, timeout=EXPORT_SECONDS, check=False
             ).returncode
         except subprocess.TimeoutExpired:
             file.write(f"not done after {EXPORT_SECONDS} s")
@@ -81,21 +95,31 @@ def train(name: str, folder: Path) -> None:
     subprocess.run([*command, "--model", model, *settings, "--resume"], check=True)
 
 
-def export_all(folder: Path) -> dict[str, dict[str, Any]]:
-    """Makes the files that are missing; returns {name: {"path"} or {"error"}}."""
+def export_own(folder: Path, wanted: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """Makes tfpipe's artifacts that are missing, {name: options}; returns {"tfpipe-NAME": {"path"}
+    or {"error"}}."""
     made: dict[str, dict[str, Any]] = {}
-    peers = folder / "peers"
-    peers.mkdir(exist_ok=True)
-    for target, scheme in OURS:
-        name, log = f"tfpipe-{target}-{scheme}", peers / f"tfpipe-{target}-{scheme}.log"
-        artifact = folder / "exports" / f"{target}-{scheme}"
-        command = [sys.executable, "-m", "tfpipe.cli", "export", str(folder)]
-        options = ["--target", target, "--scheme", scheme]
+    for name, options in wanted.items():
+        log, artifact = folder / "peers" / f"tfpipe-{name}.log", folder / "exports" / name
+        command = [sys.executable, "-m", "tfpipe.cli", "export", str(folder), "--as", name]
         if artifact.is_dir() or run([*command, *options], log):
             file = next(path for path in artifact.iterdir() if path.stem == "model")
-            made[name] = {"path": str(file)}
+            made[f"tfpipe-{name}"] = {"path": str(file)}
         else:
-            made[name] = {"error": last_words(log)}
+            made[f"tfpipe-{name}"] = {"error": last_words(log)}
+    return made
+
+
+def export_all(folder: Path) -> dict[str, dict[str, Any]]:
+    """Makes the files that are missing; returns {name: {"path"} or {"error"}}."""
+    peers = folder / "peers"
+    peers.mkdir(exist_ok=True)
+    wanted = {
+        f"{target}-{scheme}": ["--target", target, "--scheme", scheme] for target, scheme in OURS
+    }
+    for scheme in BUCKETS.get(folder.name, ()):
+        wanted[f"cpu-{scheme}-buckets"] = ["--scheme", scheme, "--buckets", "auto"]
+    made = export_own(folder, wanted)
     for name in PEERS:
         log = peers / f"{name}.log"
         path = peers / f"{name}{'.onnx' if name.startswith('onnx') else '.tflite'}"
@@ -107,97 +131,253 @@ def export_all(folder: Path) -> dict[str, dict[str, Any]]:
     return made
 
 
-def measure(
-    folder: Path, made: dict[str, dict[str, Any]], threads: int, texts: str
-) -> list[dict[str, Any]]:
-    """Checks every file in a process of its own, then measures the right ones together."""
-    output = folder / "peers" / f"measured-{threads}-{texts}.json"
-    child = [sys.executable, str(HERE / "peer_latency.py"), str(folder), str(threads)]
+def conditions() -> dict[str, Any]:
+    """Returns what a measurement must be repeated for when it changes."""
+    packages = ("ai-edge-litert", "onnxruntime", "scikit-learn")
+    return {
+        "processor": read_fingerprint()["cpu_model"],
+        "num_cores": count_usable_cores(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def once(output: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns what an earlier call kept under the same key, else what `make` returns now; an error
+    is not kept."""
+    if output.is_file():
+        kept: dict[str, Any] = json.loads(output.read_text("utf-8"))
+        if kept.get("key") == key:
+            return kept
+    found = {**make(), "key": key}
+    if "error" not in found:
+        write_json_atomic(output, found)
+    return found
+
+
+def ask(script: str, log: Path, output: Path, *arguments: object) -> dict[str, Any]:
+    """Runs a script of this folder, which writes a JSON object; returns that, or {"error"}."""
+    written = output.with_suffix(".partial")
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    command = [str(written) if word == "OUTPUT" else word for word in command]
+    if not run(command, log):
+        return {"error": last_words(log)}
+    found: dict[str, Any] = json.loads(written.read_text("utf-8"))
+    written.unlink()
+    return found
+
+
+def check_all(folder: Path, made: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the files with digest, size, agreement with Keras and whether they are right."""
+    checked = {}
     for name, entry in made.items():
-        if "path" in entry:
-            log, result = folder / "peers" / f"{name}-check.log", folder / "peers" / f"{name}.json"
-            if not result.is_file() and not run([*child, str(result), "check", entry["path"]], log):
-                entry["error"] = last_words(log)
-                continue
-            entry.update(json.loads(result.read_text("utf-8"))["checked"][0])
-    right = [name for name, entry in made.items() if entry.get("agreement", 0) >= MIN_AGREEMENT]
-    paths = [made[name]["path"] for name in right]
-    log = folder / "peers" / "measure.log"
-    if not run([*child, str(output), texts, *paths], log):
-        raise SystemExit(f"measuring failed: {last_words(log)}")
-    found = json.loads(output.read_text("utf-8"))
-    for name, samples in zip([*right, BASELINE], found["latencies_ns"], strict=True):
-        made.setdefault(name, {"size_bytes": None, "agreement": None})["latencies_ns"] = samples
-    return [{"name": name, **entry} for name, entry in made.items()]
-
-
-def describe(model: str, rows: list[dict[str, Any]], threads: int, texts: str) -> str:
-    """Returns one model's table; each ratio is to the stock float32 file of the same run."""
-    base = next(row for row in rows if row["name"] == "stock-float32").get("latencies_ns")
-    lines = [
-        f"\n## {model}, {threads} thread{'s' if threads > 1 else ''}, {TEXTS[texts]}\n",
-        "| file | kB | agreement | p50 µs | n | × stock float32 (95 % interval) |",
-        "|---|--:|--:|--:|--:|---|",
-    ]
-    failed = []
-    for row in sorted(rows, key=lambda row: np.median(row.get("latencies_ns") or [np.inf])):
-        if "latencies_ns" not in row:
-            reason = row.get("error") or f"agreement {row['agreement']:.4f}: wrong, so not timed"
-            failed.append(f"- `{row['name']}`: {reason}")
+        if "path" not in entry:
+            checked[name] = {**entry, "right": False}
             continue
-        samples = row["latencies_ns"]
-        ratio = "–"
-        if base:
-            found = ratio_of_medians(base, samples, paired=False)
-            ratio = f"{found.ratio:.3f} ({found.low:.3f}–{found.high:.3f})"
-        size = f"{row['size_bytes'] / 1000:.0f}" if row["size_bytes"] else "–"
-        agreement = f"{row['agreement']:.4f}" if row["agreement"] is not None else "–"
-        p50 = np.median(samples) / 1000
-        lines.append(
-            f"| {row['name']} | {size} | {agreement} | {p50:.0f} | {len(samples)} | {ratio} |"
+        log, output = (folder / "peers" / f"{name}{end}" for end in ("-check.log", ".json"))
+        arguments = ("OUTPUT", "check", entry["path"])
+        make = partial(ask, "peer_latency.py", log, output, folder, 1, *arguments)
+        key = {**conditions(), "sha256": sha256_of_file(entry["path"])}
+        found = once(output, key, make)
+        result = {**entry, **found, "sha256": key["sha256"]}
+        checked[name] = {**result, "right": found.get("agreement", 0) >= MIN_AGREEMENT}
+    return checked
+
+
+class Measurer:
+    """One model's right files → their measurements, each made once.
+
+    Args:
+        model: Key of `MODELS`.
+        folder: The run.
+        files: Of `check_all`.
+    """
+
+    def __init__(self, model: str, folder: Path, files: dict[str, dict[str, Any]]) -> None:
+        self.model, self.folder = model, folder
+        self.right = {name: entry for name, entry in files.items() if entry["right"]}
+        self.tflite = {
+            name: entry for name, entry in self.right.items() if entry["path"].endswith(".tflite")
+        }
+
+    def key(self, names: Iterable[str]) -> dict[str, Any]:
+        """Returns what a measurement of some files depends on."""
+        return {**conditions(), "files": {name: self.right[name]["sha256"] for name in names}}
+
+    def latencies(self, threads: int, texts: str) -> dict[str, Any]:
+        """Returns {"latencies_ns": {name: samples}, "real_share"} of all files together.
+
+        Raises:
+            SystemExit: The measuring process failed.
+        """
+        names = [name for name in self.right if texts != "lengths" or name in self.tflite]
+        if texts == "lengths":
+            names = [name for name in names if name.startswith("tfpipe-")]
+        peers = self.folder / "peers"
+        output, log = peers / f"latencies-{threads}-{texts}.json", peers / "measure.log"
+        paths = [f"{name}={self.right[name]['path']}" for name in names]
+        arguments = (self.folder, threads, "OUTPUT", texts, *paths)
+        found = once(
+            output,
+            {**self.key(names), "num_threads": threads},
+            partial(ask, "peer_latency.py", log, output, *arguments),
         )
-    return "\n".join([*lines, *(["", "Not measured:", "", *failed] if failed else [])]) + "\n"
+        if "error" in found:
+            raise SystemExit(f"measuring {self.model} failed: {found['error']}")
+        return found
+
+    def old_runtime(self) -> dict[str, Any]:
+        """Returns {"latencies_ns", "failed"} of the stock files and of tfpipe's own for the oldest
+        runtime, measured in it, or {"error"}."""
+        wanted = {
+            f"oldest-{scheme}": ["--scheme", scheme, "--runtime", "oldest"]
+            for scheme in OLD_RUNTIME_SCHEMES
+        }
+        made = export_own(self.folder, wanted)
+        paths = {name: entry["path"] for name, entry in made.items() if "path" in entry}
+        stock = {name: entry for name, entry in self.right.items() if name.startswith("stock-")}
+        paths.update({name: entry["path"] for name, entry in stock.items()})
+        output, log = (self.folder / "peers" / f"old-runtime.{end}" for end in ("json", "log"))
+        key = {**conditions(), "files": {path: sha256_of_file(path) for path in paths.values()}}
+        arguments = (self.folder, "OUTPUT", *(f"{name}={path}" for name, path in paths.items()))
+        found = once(output, key, partial(ask, "old_runtime.py", log, output, *arguments))
+        refused = {name: entry["error"] for name, entry in made.items() if "error" in entry}
+        return {**found, "failed": {**refused, **found.get("failed", {})}}
+
+    def bounds(self, ceilings: Path) -> dict[str, Any]:
+        """Returns {name: {"real" | "full": bound} or {"error"}} of the .tflite files."""
+        peers = self.folder / "peers"
+        output, log = peers / "roofline.json", peers / "roofline.log"
+        paths = {name: entry["path"] for name, entry in self.tflite.items()}
+        key = {**self.key(self.tflite), "ceilings": sha256_of_file(str(ceilings))}
+        arguments = (self.folder, ceilings, "OUTPUT", *paths.values())
+        found = once(output, key, partial(ask, "roofline.py", log, output, *arguments))
+        if "error" in found:
+            return dict.fromkeys(paths, {"error": found["error"]})
+        return {name: found[path] for name, path in paths.items()}
+
+    def profile(self, name: str) -> dict[str, Any]:
+        """Returns the runtime's per-op profile of a text of full length, or {"error"}."""
+        path = Path(self.right[name]["path"])
+        output = self.folder / "peers" / f"{name}-ops.json"
+        log = output.with_suffix(".log")
+        command = [sys.executable, "-m", "device_runner", "ops", "--runs", str(PROFILED_RUNS)]
+        if name.startswith("tfpipe-"):
+            texts = self.folder / "peers" / "full.txt"
+            write_file_atomic(texts, (full_text(self.folder) + "\n").encode())
+            command, path = [*command, f"--texts={texts}"], path.parent
+
+        def make() -> dict[str, Any]:
+            if not run([*command, "--", str(path)], log, output.with_suffix(".partial")):
+                return {"error": last_words(log)}
+            found: dict[str, Any] = json.loads(output.with_suffix(".partial").read_text("utf-8"))
+            return found
+
+        return once(output, self.key([name]), make)
 
 
-def main() -> None:
-    """Fills the tables model by model."""
+def full_text(folder: Path) -> str:
+    """Returns test texts of a run joined until no model has room for more."""
+    lines = (folder / "data" / "test.jsonl").read_text("utf-8").splitlines()[:50]
+    return " ".join(json.loads(line)["text"] for line in lines)
+
+
+def model_sections(
+    measurer: Measurer, threads: list[int], ceilings: Path
+) -> tuple[list[str], dict[str, dict[str, Any]], dict[str, Any]]:
+    """Returns one model's tables, its measurements with one thread by texts, and its bounds."""
+    model, files = measurer.model, measurer.right
+    measured = {texts: measurer.latencies(1, texts) for texts in tables.TEXTS}
+    sections = [
+        tables.latency_table(f"{model}, 1 thread, {described}", files, measured[texts])
+        for texts, described in tables.TEXTS.items()
+    ]
+    for number in (number for number in threads if number > 1):
+        title = f"{model}, all {number} cores, {tables.TEXTS['real']}"
+        sections.append(tables.latency_table(title, files, measurer.latencies(number, "real")))
+    if model == OLD_RUNTIME_MODEL:
+        sections.append(tables.old_runtime_table(model, measurer.old_runtime()))
+    lengths = measurer.latencies(1, "lengths")
+    sections.append(tables.length_table(model, lengths, lengths["real_share"]))
+    bounds = measurer.bounds(ceilings)
+    for texts, described in tables.TEXTS.items():
+        known = {name: entry[texts] for name, entry in bounds.items() if texts in entry}
+        title = f"{model}, 1 thread, {described}"
+        sections.append(tables.roofline_table(title, known, measured[texts]))
+    known = {name: entry["full"] for name, entry in bounds.items() if "full" in entry}
+    far = tables.far_from(known, measured["full"])
+    sections.append(tables.profile_list({name: measurer.profile(name) for name in far}))
+    return sections, measured, bounds
+
+
+def read_options() -> argparse.Namespace:
+    """Returns what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--markdown", type=Path, help="where the table goes; else RUNS/peers.md")
-    options = parser.parse_args()
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, count_usable_cores()])
+    parser.add_argument("--markdown", type=Path, help="where the page goes; else RUNS/peers.md")
+    return parser.parse_args()
+
+
+def describe_conditions() -> str:
+    """Returns the sentence that says where and with what this was measured."""
+    found = conditions()
+    cores = f"{found.pop('num_cores')} cores of {found.pop('processor')}"
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    return f"\nMeasured on {cores}, with {versions}.\n"
+
+
+def main() -> None:
+    """Fills the page model by model."""
+    options = read_options()
     options.runs.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            QUANTIZER,
-            "-c",
-            HERE.parent / "constraints.txt",
-        ],
-        check=False,
-    )
-    sections, records = [(HERE / "peers_about.md").read_text("utf-8")], []
+    constraints = ["-c", str(HERE.parent / "constraints.txt")]
+    install = [sys.executable, "-m", "pip", "install", "-q", QUANTIZER, *constraints]
+    subprocess.run(install, check=False)
+    ceilings = options.runs / "ceilings.json"
+    make = partial(ask, "ceilings.py", options.runs / "ceilings.log", ceilings, "OUTPUT", 1)
+    peaks = once(ceilings, conditions(), make)
+    if "error" in peaks:
+        raise SystemExit(f"measuring the machine's peaks failed: {peaks['error']}")
+    sections: list[str] = []
+    measured: dict[tuple[str, str], dict[str, Any]] = {}
+    bounds: dict[str, Any] = {}
+    records: list[dict[str, Any]] = []
     for model in options.models:
         folder = options.runs / model
         train(model, folder)
-        made = export_all(folder)
-        for threads, texts in [(1, "real"), (1, "full"), (2, "real")]:
-            copies = {name: dict(entry) for name, entry in made.items()}
-            rows = measure(folder, copies, threads, texts)
-            sections.append(describe(model, rows, threads, texts))
-            for row in rows:
-                samples = row.pop("latencies_ns", [])
-                p50_ns = float(np.median(samples)) if samples else None
-                setting = {"model": model, "num_threads": threads, "texts": texts}
-                records.append({**setting, **row, "p50_ns": p50_ns})
-            text = "".join(sections)
-            write_file_atomic(options.markdown or options.runs / "peers.md", text.encode())
-            write_json_atomic(options.runs / "peers.json", records)
-    print(text)
+        files = check_all(folder, export_all(folder))
+        measurer = Measurer(model, folder, files)
+        found, own, bounds[model] = model_sections(measurer, options.threads, ceilings)
+        sections += [*found, tables.failure_list(files)]
+        measured.update({(model, texts): entry for texts, entry in own.items()})
+        records += records_of(model, files, own, bounds[model])
+        about = [(HERE / "peers_about.md").read_text("utf-8"), describe_conditions()]
+        goals = tables.goal_table(measured, bounds)
+        page = "".join([*about, goals, *sections, tables.ceiling_table(peaks["products"])])
+        write_file_atomic(options.markdown or options.runs / "peers.md", page.encode())
+        write_json_atomic(options.runs / "peers.json", records)
+    print(page)
+
+
+def records_of(
+    model: str,
+    files: dict[str, dict[str, Any]],
+    measured: dict[str, dict[str, Any]],
+    bounds: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Returns for each file what is known of it, with its medians and bounds by texts."""
+    records = []
+    for name, entry in files.items():
+        kept = {key: value for key, value in entry.items() if key not in ("key", "path")}
+        p50_ns = {
+            texts: float(np.median(found["latencies_ns"][name]))
+            for texts, found in measured.items()
+            if name in found["latencies_ns"]
+        }
+        bound = bounds.get(name)
+        records.append({"model": model, "name": name, **kept, "p50_ns": p50_ns, "bound": bound})
+    return records
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
 
 from tfpipe.check import check, format_check
@@ -18,6 +21,7 @@ from tfpipe.check.findings import CODES, SEVERITIES
 from tfpipe.check.model import OperatorCode
 from tfpipe.check.runtimes import first_release, parse_release, parse_runtime
 from tfpipe.cli import cli
+from tfpipe.export.pack import content_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -145,3 +149,26 @@ def test_text_says_verdict_findings_facts_and_coverage(tiny_model: Any) -> None:
     assert re.search(r"^cpu +(\d+) of \1 ops \(runtime\)$", text, re.M)
     good = format_check(check(tiny_model.path))
     assert good.startswith("loads and runs whole on cpu with ai-edge-litert==")
+
+
+def test_constants_that_stand_twice_are_told(tiny_model: Any, tmp_path: Path) -> None:
+    model = schema.ModelT.InitFromPackedBuf(tiny_model.path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    tensor = max(graph.tensors, key=lambda item: len(content_of(model.buffers[item.buffer])))
+    content = model.buffers[tensor.buffer].data
+    twins = []
+    for dtype in (tensor.type, schema.TensorType.INT32):
+        twin, buffer = copy.copy(tensor), schema.BufferT()
+        twin.buffer, twin.type, buffer.data = len(model.buffers), dtype, content
+        model.buffers.append(buffer)
+        graph.tensors.append(twin)
+        builder = flatbuffers.Builder()
+        builder.Finish(model.Pack(builder), b"TFL3")
+        twins.append(tmp_path / f"{dtype}.tflite")
+        twins[-1].write_bytes(bytes(builder.Output()))
+    assert check(tiny_model.path)["duplicate_bytes"] == 0
+    assert " twice" not in format_check(check(tiny_model.path))
+    same, other = map(check, twins)
+    # The same bytes as another type are another constant.
+    assert same["duplicate_bytes"] == other["duplicate_bytes"] == len(content) > 0
+    assert f"; {len(content):,} bytes of them twice" in format_check(same)

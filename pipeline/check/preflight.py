@@ -40,11 +40,13 @@ def check(
         "ok": whether no finding is an error; "target"; "runtime"; "min_runtime": the release, as
         TensorFlow counts, that has every builtin op (None: no known one has), "min_runtimes": the
         same for each runtime in its own count; "ops": {name: count}; "bytes_by_dtype": {dtype:
-        bytes of constants}; "findings": [{"code", "severity", "message", "fix"}], errors first;
-        "coverage": for each target the ops that run and those that do not; "arena_bytes": least
-        peak of the activations (None: too large to plan); "multiply_adds": {op name: count of one
-        run}, "loops": whether a loop's repetitions are left out of it; "inputs" and "outputs";
-        "model_size_bytes", "zip_size_bytes" and "zstd_size_bytes", see `tfpipe.sizes`.
+        bytes of constants}; "bytes_by_kind": {kind: bytes of the file}; "duplicate_bytes": bytes
+        of constants that stand in the file once more; "findings": [{"code", "severity",
+        "message", "fix"}], errors first; "coverage": for each target the ops that run and those
+        that do not; "arena_bytes": least peak of the activations (None: too large to plan);
+        "multiply_adds": {op name: count of one run}, "loops": whether a loop's repetitions are
+        left out of it; "inputs" and "outputs"; "model_size_bytes", "zip_size_bytes" and
+        "zstd_size_bytes", see `tfpipe.sizes`.
 
     Raises:
         ValueError: Not a .tflite file, a damaged one, or an unknown target or runtime.
@@ -92,6 +94,7 @@ def describe(subject: Subject, data: bytes) -> dict[str, Any]:
         "ops": count_ops(model),
         "bytes_by_dtype": count_bytes(model),
         "bytes_by_kind": count_kinds(model),
+        "duplicate_bytes": count_duplicates(model),
         "findings": [finding.to_json() for finding in findings],
         "coverage": coverage(subject),
         "arena_bytes": arena_bytes(subject),
@@ -134,6 +137,20 @@ def count_kinds(model: Model) -> dict[str, int]:
     metadata = sum(map(len, model.metadata.values()))
     graph = model.size_bytes - constants - metadata
     return {"constants": constants, "metadata": metadata, "graph": graph}
+
+
+def count_duplicates(model: Model) -> int:
+    """Returns the bytes of constants that the file holds once more: equal content of one type in
+    another buffer. Writing each once would save them."""
+    buffers = {
+        tensor.buffer: (tensor.dtype, bytes(tensor.data))
+        for graph in model.graphs
+        for tensor in graph.tensors
+        if tensor.data is not None
+    }
+    return sum(
+        len(content) * (count - 1) for (_, content), count in Counter(buffers.values()).items()
+    )
 
 
 def describe_boundary(model: Model) -> dict[str, list[dict[str, Any]]]:

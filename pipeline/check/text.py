@@ -31,10 +31,12 @@ def format_facts(result: dict[str, Any]) -> str:
     arena = result["arena_bytes"]
     loops = ", a loop's body counted once" if result["loops"] else ""
     graph = result["bytes_by_kind"]["graph"]
+    constants = [f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()]
+    twice = result["duplicate_bytes"]
     facts = {
         "file": f"{result['model_size_bytes']:,} bytes, {result['zip_size_bytes']:,} as zip, "
         f"{result['zstd_size_bytes']:,} as zstd; {graph:,} for the graph",
-        "constants": join(f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()),
+        "constants": join(constants) + (f"; {twice:,} bytes of them twice" if twice else ""),
         "activations": "not planned" if arena is None else f"at least {arena:,} bytes at the peak",
         "multiply-adds": (join(work) or "none") + loops,
         "ops": join(f"{name} {count}" for name, count in result["ops"].items()),
