@@ -366,7 +366,8 @@ def test_multiply_adds_are_those_counted_by_hand(zoo: dict[str, Path]) -> None:
         found = check(zoo[name])
         assert found["multiply_adds"] == counts, name
         assert not found["loops"]
-    assert check(zoo["loop"])["loops"]
+        assert not found["branches"]
+    assert check(zoo["loop"])["loops"] and check(zoo["branch"])["branches"]
 
 
 def target_codes(path: Path, target: str) -> set[str]:

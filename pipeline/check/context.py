@@ -17,6 +17,7 @@ SUBGRAPH_OPTIONS = {
 }
 CONTROL_FLOW = frozenset({"CALL", "CALL_ONCE", "IF", "STABLEHLO_CASE", "STABLEHLO_WHILE", "WHILE"})
 LOOPS = frozenset({"WHILE", "STABLEHLO_WHILE"})
+BRANCHES = frozenset({"IF", "STABLEHLO_CASE"})
 EDGETPU_OP = "edgetpu-custom-op"
 
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-from tfpipe.check.context import LOOPS, Subject, called_graphs, tensors_of
+from tfpipe.check.context import Subject, called_graphs, tensors_of
 from tfpipe.check.model import Graph, Operator
 
 # The fused sequence LSTM reads the input's weights at 1 to 4 and the recurrent ones at 5 to 8,
@@ -20,7 +20,8 @@ LSTM_WEIGHTS = {
 def multiply_adds(subject: Subject) -> dict[str, int]:
     """Returns {op name: multiply-adds of one run of the first graph}, the largest first.
 
-    A loop's body counts once: how often it runs is not written in the file.
+    A loop's body counts once and so does every branch: how often a body runs, and which branch,
+    is not written in the file.
     """
     counts: Counter[str] = Counter()
     for graph in subject.first:
@@ -31,10 +32,11 @@ def multiply_adds(subject: Subject) -> dict[str, int]:
     return {name: count for name, count in counts.most_common() if count}
 
 
-def has_loops(subject: Subject) -> bool:
-    """Returns whether `multiply_adds` left out repetitions."""
+def has_calls(subject: Subject, names: frozenset[str]) -> bool:
+    """Returns whether an op of these names runs a graph of the file: how often a run does, if at
+    all, `multiply_adds` cannot know."""
     return any(
-        operator.name in LOOPS and called_graphs(operator) for _, operator in subject.operators()
+        operator.name in names and called_graphs(operator) for _, operator in subject.operators()
     )
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from device_runner.artifact import read_artifact
 from device_runner.interpreter import check_model_file
 from tfpipe.check.advice import find_advice
-from tfpipe.check.context import Subject
+from tfpipe.check.context import BRANCHES, LOOPS, Subject
 from tfpipe.check.findings import SEVERITIES, Finding
 from tfpipe.check.flatbuffer import DamagedFileError
 from tfpipe.check.kernels import find_kernels
 from tfpipe.check.loading import find_loading
-from tfpipe.check.macs import has_loops, multiply_adds
+from tfpipe.check.macs import has_calls, multiply_adds
 from tfpipe.check.memory import arena_bytes
 from tfpipe.check.model import Model
 from tfpipe.check.parse import read_model
@@ -45,8 +45,8 @@ def check(
         "message", "fix"}], errors first; "coverage": for each target the ops that run and those
         that do not; "arena_bytes": least peak of the activations (None: too large to plan);
         "multiply_adds": {op name: count of one run}, "loops": whether a loop's repetitions are
-        left out of it; "inputs" and "outputs"; "model_size_bytes", "zip_size_bytes" and
-        "zstd_size_bytes", see `tfpipe.sizes`.
+        left out of it, "branches": whether every branch is in it; "inputs" and "outputs";
+        "model_size_bytes", "zip_size_bytes" and "zstd_size_bytes", see `tfpipe.sizes`.
 
     Raises:
         ValueError: Not a .tflite file, a damaged one, or an unknown target or runtime.
@@ -99,7 +99,8 @@ def describe(subject: Subject, data: bytes) -> dict[str, Any]:
         "coverage": coverage(subject),
         "arena_bytes": arena_bytes(subject),
         "multiply_adds": multiply_adds(subject),
-        "loops": has_loops(subject),
+        "loops": has_calls(subject, LOOPS),
+        "branches": has_calls(subject, BRANCHES),
         **describe_boundary(model),
         **file_sizes(data),
     }

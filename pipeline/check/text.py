@@ -30,6 +30,7 @@ def format_facts(result: dict[str, Any]) -> str:
     work = [f"{name} {count:,}" for name, count in result["multiply_adds"].items()]
     arena = result["arena_bytes"]
     loops = ", a loop's body counted once" if result["loops"] else ""
+    loops += ", every branch counted" if result["branches"] else ""
     graph = result["bytes_by_kind"]["graph"]
     constants = [f"{name} {size:,}" for name, size in result["bytes_by_dtype"].items()]
     twice = result["duplicate_bytes"]
