@@ -291,13 +291,16 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
+        self.told: dict[str, Any] = {}
 
     def run(self, arguments: Sequence[str], *, time_limit_s: float) -> Any:
         self.commands.append(list(arguments))
         paths = arguments[arguments.index("--") + 1 :]
         return {
             "results": [
-                result(Path(path).name, slower=1.3 if "slow" in path else 1.0, seed=seed)
+                result(
+                    Path(path).name, slower=1.3 if "slow" in path else 1.0, seed=seed, **self.told
+                )
                 for seed, path in enumerate(paths)
             ]
         }
@@ -327,6 +330,16 @@ def test_artifacts_are_measured_with_the_noise_beside_them(
     written = json.loads(output.read_text("utf-8"))
     assert [len(entry["latencies_ns"]) for entry in written["results"]] == [900] * 3
     assert written["comparisons"] == record["comparisons"]
+
+
+def test_delegate_is_passed_on_and_a_software_gpu_is_called_that(
+    fake: FakeDevice, make_artifact: Callable[..., Path]
+) -> None:
+    fake.told = {"is_software_gpu": True, "delegate": "gpu"}
+    a, b = verified(make_artifact("a")), verified(make_artifact("b"))
+    record = compare(a, b, options=MeasureOptions("fake", delegate="gpu"))
+    assert fake.commands[0][:5] == ["bench", "--num-threads", "1", "--delegate", "gpu"]
+    assert record["comparisons"][0]["a"]["device_kind"] == "software-gpu"
 
 
 def test_artifact_that_is_not_verified_is_not_compared(

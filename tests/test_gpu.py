@@ -133,6 +133,9 @@ def test_artifact_is_verified_and_measured_on_the_gpu_it_ran_on(
     (record,) = bench([artifact])["results"]
     assert (record["device_kind"], record["delegate"]) == ("software-gpu", "gpu")
     assert "SwiftShader" in record["adapter"] and "is_software_gpu" not in record
+    nodes = record["nodes"]
+    assert (nodes["delegate"], nodes["partitions"]) == ("gpu", None)
+    assert nodes["delegated"] == nodes["total"] > 20
     # Until the output is read: SwiftShader needs milliseconds, handing over alone 20 us.
     assert record["p50_ns"] > 200_000
     monkeypatch.setattr(gpu_verification, "MAX_GPU_ERROR", -1.0)
