@@ -16,8 +16,9 @@ test: test-environment lint
 test-slow: test-environment
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: environment
+bench: test-environment
 	$(BIN)/python benchmarks/accuracy.py --runs $(RUNS)/benchmarks --markdown docs/accuracy.md
+	$(BIN)/python benchmarks/peers.py --runs $(RUNS)/peers --markdown docs/peers.md
 
 # What the page of `tfpipe serve` runs models with: two packages, their versions and digests in a lock file.
 web:

@@ -92,14 +92,14 @@ def latency_table(title: str, files: dict[str, dict[str, Any]], found: dict[str,
     return "\n".join(lines) + "\n"
 
 
-def failure_list(files: dict[str, dict[str, Any]]) -> str:
-    """Returns which files could not be measured, each with its own words."""
+def failure_list(model: str, files: dict[str, dict[str, Any]]) -> str:
+    """Returns which files of a model could not be measured, each with its own words."""
     lines = []
     for name, entry in files.items():
         if "right" not in entry or not entry["right"]:
             reason = entry.get("error") or f"agreement {entry['agreement']:.4f}: wrong, not timed"
             lines.append(f"- `{name}`: {reason}")
-    return "\n".join(["\nNot measured:\n", *lines]) + "\n" if lines else ""
+    return "\n".join([f"\nNot measured of {model}:\n", *lines]) + "\n" if lines else ""
 
 
 def length_table(model: str, found: dict[str, Any], share: float) -> str:

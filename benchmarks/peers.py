@@ -133,12 +133,16 @@ def export_all(folder: Path) -> dict[str, dict[str, Any]]:
 
 def conditions() -> dict[str, Any]:
     """Returns what a measurement must be repeated for when it changes."""
-    packages = ("ai-edge-litert", "onnxruntime", "scikit-learn")
-    return {
+    found: dict[str, Any] = {
         "processor": read_fingerprint()["cpu_model"],
         "num_cores": count_usable_cores(),
-        **{name: importlib.metadata.version(name) for name in packages},
     }
+    for name in ("ai-edge-litert", "onnxruntime", "scikit-learn"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
 
 
 def once(output: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -349,7 +353,7 @@ def main() -> None:
         files = check_all(folder, export_all(folder))
         measurer = Measurer(model, folder, files)
         found, own, bounds[model] = model_sections(measurer, options.threads, ceilings)
-        sections += [*found, tables.failure_list(files)]
+        sections += [*found, tables.failure_list(model, files)]
         measured.update({(model, texts): entry for texts, entry in own.items()})
         records += records_of(model, files, own, bounds[model])
         about = [(HERE / "peers_about.md").read_text("utf-8"), describe_conditions()]

@@ -115,7 +115,7 @@ def test_file_that_failed_is_listed_with_its_reason(tables: ModuleType) -> None:
         "wrong": {"right": False, "agreement": 0.5},
         "dead": {"right": False, "error": "it aborted"},
     }
-    text = tables.failure_list(files)
+    text = tables.failure_list("lstm-128", files)
     assert "- `wrong`: agreement 0.5000: wrong, not timed\n- `dead`: it aborted" in text
     assert "good" not in text
-    assert tables.failure_list({"good": files["good"]}) == ""
+    assert tables.failure_list("lstm-128", {"good": files["good"]}) == ""
