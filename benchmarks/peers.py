@@ -199,9 +199,6 @@ class Measurer:
     def __init__(self, model: str, folder: Path, files: dict[str, dict[str, Any]]) -> None:
         self.model, self.folder = model, folder
         self.right = {name: entry for name, entry in files.items() if entry["right"]}
-        self.tflite = {
-            name: entry for name, entry in self.right.items() if entry["path"].endswith(".tflite")
-        }
 
     def key(self, names: Iterable[str]) -> dict[str, Any]:
         """Returns what a measurement of some files depends on."""
@@ -213,9 +210,9 @@ class Measurer:
         Raises:
             SystemExit: The measuring process failed.
         """
-        names = [name for name in self.right if texts != "lengths" or name in self.tflite]
-        if texts == "lengths":
-            names = [name for name in names if name.startswith("tfpipe-")]
+        names = [
+            name for name in self.right if texts != "lengths" or name.startswith("tfpipe-cpu-")
+        ]
         peers = self.folder / "peers"
         output, log = peers / f"latencies-{threads}-{texts}.json", peers / "measure.log"
         paths = [f"{name}={self.right[name]['path']}" for name in names]
@@ -248,11 +245,11 @@ class Measurer:
         return {**found, "failed": {**refused, **found.get("failed", {})}}
 
     def bounds(self, ceilings: Path) -> dict[str, Any]:
-        """Returns {name: {"real" | "full": bound} or {"error"}} of the .tflite files."""
+        """Returns {name: {"real" | "full": bound} or {"error"}} of the files."""
         peers = self.folder / "peers"
         output, log = peers / "roofline.json", peers / "roofline.log"
-        paths = {name: entry["path"] for name, entry in self.tflite.items()}
-        key = {**self.key(self.tflite), "ceilings": sha256_of_file(str(ceilings))}
+        paths = {name: entry["path"] for name, entry in self.right.items()}
+        key = {**self.key(self.right), "ceilings": sha256_of_file(str(ceilings))}
         arguments = (self.folder, ceilings, "OUTPUT", *paths.values())
         found = once(output, key, partial(ask, "roofline.py", log, output, *arguments))
         if "error" in found:
@@ -315,7 +312,8 @@ def model_sections(measurer: Measurer, found: tables.Results, threads: list[int]
         sections.append(tables.roofline_table(title, known, found.latencies[texts]))
     known = {name: entry["full"] for name, entry in found.bounds.items() if "full" in entry}
     far = tables.far_from(known, found.latencies["full"])
-    return [*sections, tables.profile_list({name: measurer.profile(name) for name in far})]
+    profiled = [name for name in far if files[name]["path"].endswith(".tflite")]
+    return [*sections, tables.profile_list({name: measurer.profile(name) for name in profiled})]
 
 
 def read_options() -> argparse.Namespace:
