@@ -34,6 +34,24 @@ class Goal:
     goal: float
 
 
+@dataclass(frozen=True)
+class Results:
+    """What was measured and computed of one model, with one thread.
+
+    Attributes:
+        latencies: "real" | "full" → {"latencies_ns": {file: samples}}.
+        lengths: The same of tfpipe's files with both kinds of texts, the second named
+            "FILE, full"; "real_share" is the real tokens' share of the texts' room.
+        bounds: File → "real" | "full" → its roofline bound; or {"error"}.
+        old_runtime: Latencies in tflite-runtime 2.14.0, {"error"}, or None where not asked for.
+    """
+
+    latencies: dict[str, dict[str, Any]]
+    lengths: dict[str, Any]
+    bounds: dict[str, Any]
+    old_runtime: dict[str, Any] | None = None
+
+
 GOALS = (
     Goal("lstm-128", "best", "stock-float32", 0.20, 0.14),
     Goal("lstm-128", "best", "stock-dynamic_int8", 0.30, 0.20),
@@ -102,15 +120,9 @@ def failure_list(model: str, files: dict[str, dict[str, Any]]) -> str:
     return "\n".join([f"\nNot measured of {model}:\n", *lines]) + "\n" if lines else ""
 
 
-def length_table(model: str, found: dict[str, Any], share: float) -> str:
-    """Returns the table of real lengths against full ones, of one measurement.
-
-    Args:
-        model: Of the benchmark.
-        found: Latencies of each file by name, and of the same with full texts by "NAME, full".
-        share: Real tokens of all that the measured texts have room for.
-    """
-    samples = found["latencies_ns"]
+def length_table(model: str, found: dict[str, Any]) -> str:
+    """Returns the table of real lengths against full ones, of one measurement; see `Results`."""
+    samples, share = found["latencies_ns"], found["real_share"]
     lines = [
         f"\n## {model}, 1 thread: mean over real lengths against full length\n",
         f"Real tokens are {share:.2f} of the texts' room. Measured in one process, means.\n",
@@ -223,50 +235,58 @@ def profile_list(profiles: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def goal_table(
-    measured: dict[tuple[str, str], dict[str, Any]], bounds: dict[str, dict[str, Any]]
-) -> str:
-    """Returns what is wanted beside what was measured.
-
-    Args:
-        measured: (model, "real" | "full") → what was measured with one thread.
-        bounds: Model → file → its bounds by texts.
-    """
+def goal_table(results: dict[str, Results]) -> str:
+    """Returns what is wanted beside what was measured, of all models."""
     lines = [
         "\n## Against the goals\n",
-        "Ratios of medians with 95 % intervals, one thread; of real texts, and of texts of full "
-        "length.\n",
+        "Ratios with 95 % intervals, one thread: of medians, on real texts and on texts of full "
+        "length; of real lengths against full ones, of means.\n",
         "| model | file | against | real texts | full texts | reach | goal |",
         "|---|---|---|---|---|--:|--:|",
     ]
-    for goal in GOALS:
-        cells, names = [], {}
-        for texts in TEXTS:
-            found = measured.get((goal.model, texts))
-            pair = contestants(goal, found["latencies_ns"]) if found else None
-            if found is None or pair is None:
-                cells.append("not measured")
-                continue
-            names[texts] = pair
-            cells.append(medians(found, pair[1], pair[0]))
-        ours = name_of([pair[0] for pair in names.values()], goal.ours)
-        theirs = name_of([pair[1] for pair in names.values()], goal.against)
-        row = [goal.model, ours, theirs, *cells, f"{goal.reach}", f"{goal.goal}"]
-        lines.append(f"| {' | '.join(row)} |")
-    lines += [roofline_goal(model, measured, own) for model, own in bounds.items()]
+    rows = [goal_cells(goal, results[goal.model]) for goal in GOALS if goal.model in results]
+    for model, found in results.items():
+        rows += [length_cells(model, found), roofline_cells(model, found)]
+        if found.old_runtime is not None:
+            rows.append(old_runtime_cells(model, found.old_runtime))
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join(lines) + "\n"
 
 
-def roofline_goal(
-    model: str, measured: dict[tuple[str, str], dict[str, Any]], bounds: dict[str, Any]
-) -> str:
-    """Returns the line of a model's fastest file against its own bound."""
+def goal_cells(goal: Goal, found: Results) -> list[str]:
+    """Returns the cells of one of `GOALS`."""
+    cells, ours, theirs = [], [], []
+    for texts in TEXTS:
+        pair = contestants(goal, found.latencies[texts]["latencies_ns"])
+        if pair is None:
+            cells.append("not measured")
+            continue
+        ours.append(pair[0])
+        theirs.append(pair[1])
+        cells.append(medians(found.latencies[texts], pair[1], pair[0]))
+    names = [name_of(ours, goal.ours), name_of(theirs, goal.against)]
+    return [goal.model, *names, *cells, f"{goal.reach}", f"{goal.goal}"]
+
+
+def length_cells(model: str, found: Results) -> list[str]:
+    """Returns the cells of the fastest file at real lengths against itself at full length."""
+    samples = found.lengths["latencies_ns"]
+    own = [name for name in samples if not name.endswith(", full")]
+    best = min(own, key=lambda name: float(np.mean(samples[name])))
+    ratio, low, high = means(samples[f"{best}, full"], samples[best])
+    goal = f"{GOAL_LENGTHS * found.lengths['real_share']:.2f}"
+    cells = [f"{ratio:.3f} ({low:.3f}–{high:.3f})", "–", f"{REACH_LENGTHS:.2f}", goal]
+    return [model, name_of([best], "best"), "itself at full length", *cells]
+
+
+def roofline_cells(model: str, found: Results) -> list[str]:
+    """Returns the cells of the fastest file against its own bound."""
     cells, names = [], []
     for texts in TEXTS:
-        samples = measured[model, texts]["latencies_ns"]
+        samples = found.latencies[texts]["latencies_ns"]
         p50_ns = {
             name: float(np.median(samples[name]))
-            for name, entry in bounds.items()
+            for name, entry in found.bounds.items()
             if name.startswith("tfpipe-cpu-") and texts in entry
         }
         if not p50_ns:
@@ -274,9 +294,20 @@ def roofline_goal(
             continue
         best = min(p50_ns, key=p50_ns.__getitem__)
         names.append(best)
-        cells.append(f"{p50_ns[best] / bounds[best][texts]['bound_ns']:.2f}")
-    row = [model, name_of(names, "best"), "its roofline bound", *cells, "–", f"{GOAL_ROOFLINE}"]
-    return f"| {' | '.join(row)} |"
+        cells.append(f"{p50_ns[best] / found.bounds[best][texts]['bound_ns']:.2f}")
+    return [model, name_of(names, "best"), "its roofline bound", *cells, "–", f"{GOAL_ROOFLINE}"]
+
+
+def old_runtime_cells(model: str, found: dict[str, Any]) -> list[str]:
+    """Returns the cells of the fastest file in the oldest runtime against the fastest stock one."""
+    ends = [f"{REACH_OLD:.2f}", f"{GOAL_OLD:.2f}"]
+    samples = found.get("latencies_ns", {})
+    ordered = sorted(samples, key=lambda name: float(np.median(samples[name])))
+    ours = [name for name in ordered if name.startswith("tfpipe-")][:1]
+    theirs = [name for name in ordered if name.startswith("stock-")][:1]
+    ratio = medians(found, theirs[0], ours[0]) if ours and theirs else "not measured"
+    names = [name_of(ours, "best"), name_of(theirs, "best")]
+    return [f"{model}, tflite-runtime 2.14.0", *names, ratio, "–", *ends]
 
 
 def name_of(names: list[str], wanted: str) -> str:

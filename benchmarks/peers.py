@@ -199,9 +199,6 @@ class Measurer:
     def __init__(self, model: str, folder: Path, files: dict[str, dict[str, Any]]) -> None:
         self.model, self.folder = model, folder
         self.right = {name: entry for name, entry in files.items() if entry["right"]}
-        self.tflite = {
-            name: entry for name, entry in self.right.items() if entry["path"].endswith(".tflite")
-        }
 
     def key(self, names: Iterable[str]) -> dict[str, Any]:
         """Returns what a measurement of some files depends on."""
@@ -213,9 +210,9 @@ class Measurer:
         Raises:
             SystemExit: The measuring process failed.
         """
-        names = [name for name in self.right if texts != "lengths" or name in self.tflite]
-        if texts == "lengths":
-            names = [name for name in names if name.startswith("tfpipe-")]
+        names = [
+            name for name in self.right if texts != "lengths" or name.startswith("tfpipe-cpu-")
+        ]
         peers = self.folder / "peers"
         output, log = peers / f"latencies-{threads}-{texts}.json", peers / "measure.log"
         paths = [f"{name}={self.right[name]['path']}" for name in names]
@@ -248,11 +245,11 @@ class Measurer:
         return {**found, "failed": {**refused, **found.get("failed", {})}}
 
     def bounds(self, ceilings: Path) -> dict[str, Any]:
-        """Returns {name: {"real" | "full": bound} or {"error"}} of the .tflite files."""
+        """Returns {name: {"real" | "full": bound} or {"error"}} of the files."""
         peers = self.folder / "peers"
         output, log = peers / "roofline.json", peers / "roofline.log"
-        paths = {name: entry["path"] for name, entry in self.tflite.items()}
-        key = {**self.key(self.tflite), "ceilings": sha256_of_file(str(ceilings))}
+        paths = {name: entry["path"] for name, entry in self.right.items()}
+        key = {**self.key(self.right), "ceilings": sha256_of_file(str(ceilings))}
         arguments = (self.folder, ceilings, "OUTPUT", *paths.values())
         found = once(output, key, partial(ask, "roofline.py", log, output, *arguments))
         if "error" in found:
@@ -285,32 +282,38 @@ def full_text(folder: Path) -> str:
     return " ".join(json.loads(line)["text"] for line in lines)
 
 
-def model_sections(
-    measurer: Measurer, threads: list[int], ceilings: Path
-) -> tuple[list[str], dict[str, dict[str, Any]], dict[str, Any]]:
-    """Returns one model's tables, its measurements with one thread by texts, and its bounds."""
+def results_of(measurer: Measurer, ceilings: Path) -> tables.Results:
+    """Measures and computes what is wanted of a model with one thread."""
+    return tables.Results(
+        latencies={texts: measurer.latencies(1, texts) for texts in tables.TEXTS},
+        lengths=measurer.latencies(1, "lengths"),
+        bounds=measurer.bounds(ceilings),
+        old_runtime=measurer.old_runtime() if measurer.model == OLD_RUNTIME_MODEL else None,
+    )
+
+
+def model_sections(measurer: Measurer, found: tables.Results, threads: list[int]) -> list[str]:
+    """Returns one model's tables; measures with more threads and profiles the files that are far
+    from their bounds."""
     model, files = measurer.model, measurer.right
-    measured = {texts: measurer.latencies(1, texts) for texts in tables.TEXTS}
+    titles = {texts: f"{model}, 1 thread, {words}" for texts, words in tables.TEXTS.items()}
     sections = [
-        tables.latency_table(f"{model}, 1 thread, {described}", files, measured[texts])
-        for texts, described in tables.TEXTS.items()
+        tables.latency_table(title, files, found.latencies[texts])
+        for texts, title in titles.items()
     ]
-    for number in (number for number in threads if number > 1):
+    for number in sorted({number for number in threads if number > 1}):
         title = f"{model}, all {number} cores, {tables.TEXTS['real']}"
         sections.append(tables.latency_table(title, files, measurer.latencies(number, "real")))
-    if model == OLD_RUNTIME_MODEL:
-        sections.append(tables.old_runtime_table(model, measurer.old_runtime()))
-    lengths = measurer.latencies(1, "lengths")
-    sections.append(tables.length_table(model, lengths, lengths["real_share"]))
-    bounds = measurer.bounds(ceilings)
-    for texts, described in tables.TEXTS.items():
-        known = {name: entry[texts] for name, entry in bounds.items() if texts in entry}
-        title = f"{model}, 1 thread, {described}"
-        sections.append(tables.roofline_table(title, known, measured[texts]))
-    known = {name: entry["full"] for name, entry in bounds.items() if "full" in entry}
-    far = tables.far_from(known, measured["full"])
-    sections.append(tables.profile_list({name: measurer.profile(name) for name in far}))
-    return sections, measured, bounds
+    sections.append(tables.length_table(model, found.lengths))
+    if found.old_runtime is not None:
+        sections.append(tables.old_runtime_table(model, found.old_runtime))
+    for texts, title in titles.items():
+        known = {name: entry[texts] for name, entry in found.bounds.items() if texts in entry}
+        sections.append(tables.roofline_table(title, known, found.latencies[texts]))
+    known = {name: entry["full"] for name, entry in found.bounds.items() if "full" in entry}
+    far = tables.far_from(known, found.latencies["full"])
+    profiled = [name for name in far if files[name]["path"].endswith(".tflite")]
+    return [*sections, tables.profile_list({name: measurer.profile(name) for name in profiled})]
 
 
 def read_options() -> argparse.Namespace:
@@ -343,21 +346,20 @@ def main() -> None:
     peaks = once(ceilings, conditions(), make)
     if "error" in peaks:
         raise SystemExit(f"measuring the machine's peaks failed: {peaks['error']}")
+    results: dict[str, tables.Results] = {}
     sections: list[str] = []
-    measured: dict[tuple[str, str], dict[str, Any]] = {}
-    bounds: dict[str, Any] = {}
     records: list[dict[str, Any]] = []
     for model in options.models:
         folder = options.runs / model
         train(model, folder)
         files = check_all(folder, export_all(folder))
         measurer = Measurer(model, folder, files)
-        found, own, bounds[model] = model_sections(measurer, options.threads, ceilings)
-        sections += [*found, tables.failure_list(model, files)]
-        measured.update({(model, texts): entry for texts, entry in own.items()})
-        records += records_of(model, files, own, bounds[model])
+        results[model] = results_of(measurer, ceilings)
+        sections += model_sections(measurer, results[model], options.threads)
+        sections.append(tables.failure_list(model, files))
+        records += records_of(model, files, results[model])
         about = [(HERE / "peers_about.md").read_text("utf-8"), describe_conditions()]
-        goals = tables.goal_table(measured, bounds)
+        goals = tables.goal_table(results)
         page = "".join([*about, goals, *sections, tables.ceiling_table(peaks["products"])])
         write_file_atomic(options.markdown or options.runs / "peers.md", page.encode())
         write_json_atomic(options.runs / "peers.json", records)
@@ -365,21 +367,18 @@ def main() -> None:
 
 
 def records_of(
-    model: str,
-    files: dict[str, dict[str, Any]],
-    measured: dict[str, dict[str, Any]],
-    bounds: dict[str, Any],
+    model: str, files: dict[str, dict[str, Any]], found: tables.Results
 ) -> list[dict[str, Any]]:
     """Returns for each file what is known of it, with its medians and bounds by texts."""
     records = []
     for name, entry in files.items():
         kept = {key: value for key, value in entry.items() if key not in ("key", "path")}
         p50_ns = {
-            texts: float(np.median(found["latencies_ns"][name]))
-            for texts, found in measured.items()
-            if name in found["latencies_ns"]
+            texts: float(np.median(measured["latencies_ns"][name]))
+            for texts, measured in found.latencies.items()
+            if name in measured["latencies_ns"]
         }
-        bound = bounds.get(name)
+        bound = found.bounds.get(name)
         records.append({"model": model, "name": name, **kept, "p50_ns": p50_ns, "bound": bound})
     return records
 

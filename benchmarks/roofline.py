@@ -1,6 +1,6 @@
 """Files of a run and its texts → the least time that each can take, from its work and the peaks.
 
-    python benchmarks/roofline.py RUN CEILINGS.json OUTPUT.json MODEL.tflite…
+    python benchmarks/roofline.py RUN CEILINGS.json OUTPUT.json MODEL…
 
 Run by peers.py. The bound is that of the roofline model (S. Williams, A. Waterman, D. Patterson,
 "Roofline: an insightful visual performance model for multicore architectures", Communications of
@@ -8,7 +8,7 @@ the ACM 52(4), 2009): a piece of work takes at least
 
     max(multiply-adds / peak multiply-adds per second, bytes moved / peak bytes per second)
 
-with the peaks that ceilings.py measured on this machine through the same runtime, for float32 or
+with the peaks that ceilings.py measured on this machine through the TFLite runtime, for float32 or
 int8 weights. One thread runs the ops of a file one after the other, so the bound of a file is the
 sum of that maximum over every run of every op that multiplies matrices; all other ops count as
 nothing. Bytes moved are what such an op reads and writes: weights, bias, values in and values out,
@@ -20,7 +20,7 @@ in the caches, so it is the caches' bandwidth, not the memory's.
 
 A fused LSTM counts as the products of its inputs, for all steps at once, and then step by step as
 those of its state. The body of a loop counts as often as it ran: the loop's own counter is read
-after a run of each text.
+after a run of each text. ONNX files have the same peaks, which are those of the machine.
 """
 
 import json
@@ -198,6 +198,10 @@ def bounds_of_texts(
     Raises:
         ValueError: The file's loops cannot be counted.
     """
+    if data[4:8] != b"TFL3":
+        from onnx_work import works_of_onnx
+
+        return total([(work, 1) for work in works_of_onnx(data)], peaks)
     model = read_model(data)
     totals = []
     graphs = [graph_of(model, token_ids) for token_ids in inputs]

@@ -71,23 +71,57 @@ def test_script_that_fails_is_told_in_its_own_words(peers: ModuleType, tmp_path:
 
 
 def test_goals_name_the_fastest_file_and_print_what_was_measured(tables: ModuleType) -> None:
-    page = tables.goal_table({("lstm-128", texts): FOUND for texts in tables.TEXTS}, {})
-    lines = [line for line in page.splitlines() if line.startswith("| lstm-128")]
-    assert len(lines) == 5
-    first = [cell.strip() for cell in lines[0].strip("|").split("|")]
-    assert first[1:3] == ["best: tfpipe-cpu-dynamic_int8", "stock-float32"]
-    assert first[3].startswith("0.100 (0.") and first[5:] == ["0.2", "0.14"]
-    assert "tfpipe-cpu-int8 | stock-int8 | 0.5" in page
-    assert "| transformer-2x128 | best | best | not measured | not measured |" in page
+    lengths = {
+        "latencies_ns": {
+            "a": [80] * 500,
+            "a, full": [90] * 500,
+            "b": [50] * 500,
+            "b, full": [200] * 500,
+        },
+        "real_share": 0.5,
+    }
+    bounds = {"tfpipe-cpu-int8": {"real": {"bound_ns": 1e5}, "full": {"bound_ns": 5e4}}}
+    old = measured(tfpipe__oldest__int8=1e5, stock__float32=2e5)
+    results = tables.Results(dict.fromkeys(tables.TEXTS, FOUND), lengths, bounds, old)
+    page = tables.goal_table({"lstm-128": results})
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("| lstm-128")
+    ]
+    assert len(rows) == 5 + 3
+    assert rows[0][1:3] == ["best: tfpipe-cpu-dynamic_int8", "stock-float32"]
+    assert rows[0][3].startswith("0.100 (0.") and rows[0][5:] == ["0.2", "0.14"]
+    assert rows[2][1:3] == ["tfpipe-cpu-int8", "stock-int8"] and rows[2][3].startswith("0.5")
+    # Nothing of that name was measured: stock-dynamic_int8.
+    assert rows[1][1:5] == ["best", "stock-dynamic_int8", "not measured", "not measured"]
+    assert rows[5][1:] == [
+        "best: b",
+        "itself at full length",
+        "0.250 (0.250–0.250)",
+        "–",
+        "0.60",
+        "0.60",
+    ]
+    assert rows[6][1:5] == ["best: tfpipe-cpu-int8", "its roofline bound", "2.00", "4.00"]
+    assert rows[7][0] == "lstm-128, tflite-runtime 2.14.0" and rows[7][3].startswith("0.500 (")
+    assert tables.old_runtime_cells("m", {"error": "no Python"})[3] == "not measured"
+    page = tables.old_runtime_table("m", {**old, "failed": {"stock-dynamic_int8": "version 12"}})
+    assert "| tfpipe-oldest-int8 | 100 | 500 | 0.5" in page
+    assert "`stock-dynamic_int8` does not run there: version 12" in page
+    assert "Not measured: no Python" in tables.old_runtime_table("m", {"error": "no Python"})
 
 
 def test_share_of_short_texts_is_that_of_means(tables: ModuleType) -> None:
     ratio, low, high = tables.means([100, 300] * 500, [50, 50] * 500)
     assert ratio == pytest.approx(0.25) and low <= ratio <= high and high - low < 0.02
-    found = {"latencies_ns": {"ours": [50] * 500, "ours, full": [200] * 500}}
-    assert "| ours | 0 | 0 | 0.250 (0.250–0.250) | 0.60 | 0.24 |" in tables.length_table(
-        "lstm-128", found, 0.2
-    )
+    found = {
+        "latencies_ns": {"ours": [50_000] * 500, "ours, full": [200_000] * 500},
+        "real_share": 0.2,
+    }
+    page = tables.length_table("lstm-128", found)
+    assert "Real tokens are 0.20 of the texts' room" in page
+    assert "| ours | 50 | 200 | 0.250 (0.250–0.250) | 0.60 | 0.24 |" in page
 
 
 def test_roofline_has_files_by_their_distance_and_profiles_of_the_far_ones(

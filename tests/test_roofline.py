@@ -92,6 +92,17 @@ def test_fused_lstm_reads_the_weights_of_its_state_in_every_step(roofline: Modul
     assert found["moved_bytes"] == pytest.approx(LENGTH * gates + gates + values + head, abs=12)
 
 
+def test_onnx_file_of_the_same_function_has_the_same_multiply_adds(roofline: ModuleType) -> None:
+    tf2onnx = pytest.importorskip("tf2onnx")
+    inputs = tf_keras.Input(batch_shape=(1, LENGTH), dtype=tf.int32)
+    values = tf_keras.layers.Embedding(40, UNITS)(inputs)
+    values = tf_keras.layers.Dense(CLASSES)(tf_keras.layers.LSTM(UNITS)(values))
+    signature = [tf.TensorSpec((1, LENGTH), tf.int32)]
+    model, _ = tf2onnx.convert.from_keras(tf_keras.Model(inputs, values), signature, opset=17)
+    found = roofline.bounds_of_texts(model.SerializeToString(), rows()[-1:], PEAKS)
+    assert found["multiply_adds"] == MULTIPLY_ADDS
+
+
 def test_bound_is_the_larger_of_computing_and_moving(roofline: ModuleType) -> None:
     assert roofline.bound_ns(roofline.Work("float32", 1000, 100), PEAKS) == (100.0, False)
     assert roofline.bound_ns(roofline.Work("int8", 1000, 300, runs=4), PEAKS) == (60.0, True)
