@@ -46,7 +46,7 @@ OURS = [
     *(("cpu", scheme) for scheme in ("float32", "float16", "dynamic_int8", "int8")),
     *(("onnx", scheme) for scheme in ("float32", "int8")),
 ]
-# A Transformer has no loop that ends with the text: its short texts want graphs of their own.
+# Beside a Transformer's branches, which every caller has: graphs that a caller chooses among.
 BUCKETS = {"transformer-2x128": ("dynamic_int8", "int8")}
 PEERS = (
     "stock-float32", "stock-float16", "stock-dynamic_int8", "stock-int8", "keras3-float32",

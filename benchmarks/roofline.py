@@ -19,8 +19,9 @@ second, bytes over bytes per second. The peak there is of a chain of such produc
 in the caches, so it is the caches' bandwidth, not the memory's.
 
 A fused LSTM counts as the products of its inputs, for all steps at once, and then step by step as
-those of its state. The body of a loop counts as often as it ran: the loop's own counter is read
-after a run of each text. ONNX files have the same peaks, which are those of the machine.
+those of its state. The body of a loop counts as often as it ran, and of branches the one that was
+taken: the loop's own counter and the branch's condition are read after a run of each text. ONNX
+files have the same peaks, which are those of the machine.
 """
 
 import json
@@ -36,7 +37,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from device_runner.files import write_json_atomic
-from tfpipe.check.context import LOOPS, tensors_of
+from tfpipe.check.context import BRANCHES, LOOPS, called_graphs, tensors_of
 from tfpipe.check.macs import COUNTED, LSTM_WEIGHTS
 from tfpipe.check.model import Graph, Model, Operator
 from tfpipe.check.parse import read_model
@@ -65,16 +66,35 @@ class Loop:
     """A WHILE of a graph.
 
     Attributes:
-        counter: Tensor that holds, after the op, how far it counted.
-        first: Where it begins to count.
+        watched: Tensors that hold, before and after the op, how far it counted.
         step: What it adds each time.
         body: Work of one time.
     """
 
-    counter: int
-    first: int
+    watched: tuple[int, int]
     step: int
     body: tuple[Work, ...]
+
+    def done(self, before: int, after: int) -> tuple[tuple[Work, ...], int]:
+        """Returns its work and how often that was done, by what was watched."""
+        return self.body, (after - before) // self.step
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An IF of a graph.
+
+    Attributes:
+        watched: The tensor that decides.
+        works: Work where it is false, and where it is true.
+    """
+
+    watched: tuple[int]
+    works: tuple[tuple[Work, ...], tuple[Work, ...]]
+
+    def done(self, decided: int) -> tuple[tuple[Work, ...], int]:
+        """Returns the work of the branch that was taken, once."""
+        return self.works[decided], 1
 
 
 def works_of(graph: Graph) -> Iterator[Work]:
@@ -110,26 +130,27 @@ def lstm_works(graph: Graph, operator: Operator) -> Iterator[Work]:
                 yield Work(dtype, elements, read, steps)
 
 
-def loops_of(model: Model, graph: Graph) -> Iterator[Loop]:
-    """Yields the loops of a graph.
+def calls_of(model: Model, graph: Graph) -> Iterator[Loop | Branch]:
+    """Yields the loops and branches of a graph.
 
     Raises:
-        ValueError: A loop within a loop, or one that counts nothing by a constant.
+        ValueError: One within another, or a loop that counts nothing by a constant.
     """
     for operator in graph.operators:
-        if operator.name not in LOOPS:
-            continue
-        body = model.graphs[operator.option("WhileOptions", "BodySubgraphIndex")]
-        if any(inner.name in LOOPS for inner in body.operators):
-            raise ValueError(f"subgraph {body.index} has a loop within a loop, expected none.")
-        for place, output in enumerate(operator.outputs):
-            first = constant(graph, operator.inputs[place])
-            step = added_to(body, place)
-            if first is not None and step:
-                yield Loop(output, first, step, tuple(works_of(body)))
-                break
-        else:
-            raise ValueError(f"subgraph {body.index} counts nothing by a constant.")
+        called = [model.graphs[index] for index in called_graphs(operator)]
+        if any(called_graphs(inner) for each in called for inner in each.operators):
+            raise ValueError(f"{operator.name} runs a graph with a loop or branch, expected none.")
+        if operator.name in BRANCHES:
+            taken, other = (tuple(works_of(each)) for each in called)
+            yield Branch((operator.inputs[0],), (other, taken))
+        elif operator.name in LOOPS:
+            body = called[1]
+            steps = [added_to(body, place) for place in range(len(operator.outputs))]
+            place = next((place for place, step in enumerate(steps) if step), None)
+            if place is None:
+                raise ValueError(f"subgraph {body.index} counts nothing by a constant.")
+            watched = (operator.inputs[place], operator.outputs[place])
+            yield Loop(watched, steps[place] or 0, tuple(works_of(body)))
 
 
 def constant(graph: Graph, index: int) -> int | None:
@@ -149,24 +170,27 @@ def added_to(body: Graph, place: int) -> int | None:
     return None
 
 
-def count_runs(data: bytes, loops: list[Loop], inputs: list[np.ndarray]) -> list[list[int]]:
-    """Returns for each int32 (1, T) input how often each loop of the first graph ran."""
+def run_calls(
+    data: bytes, calls: list[Loop | Branch], inputs: list[np.ndarray]
+) -> list[list[tuple[tuple[Work, ...], int]]]:
+    """Returns for each int32 (1, T) input what the loops and branches of the first graph did."""
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
-    graph.outputs = [*graph.outputs, *(loop.counter for loop in loops)]
+    graph.outputs = [*graph.outputs, *{index for call in calls for index in call.watched}]
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     interpreter = Interpreter(model_content=bytes(builder.Output()), num_threads=1)
     interpreter.allocate_tensors()
     index = interpreter.get_input_details()[0]["index"]
-    runs = []
+    done = []
     for token_ids in inputs:
         interpreter.set_tensor(index, token_ids)
         interpreter.invoke()
-        counted = [int(interpreter.get_tensor(loop.counter)) for loop in loops]
-        pairs = zip(counted, loops, strict=True)
-        runs.append([(count - loop.first) // loop.step for count, loop in pairs])
-    return runs
+        done.append(
+            [call.done(*(int(interpreter.get_tensor(at).item()) for at in call.watched))
+             for call in calls]
+        )  # fmt: skip
+    return done
 
 
 def bound_ns(work: Work, peaks: dict[str, dict[str, float]]) -> tuple[float, bool]:
@@ -196,7 +220,7 @@ def bounds_of_texts(
     """Returns `total` of the text whose bound is the median, as a latency's p50 is of one call.
 
     Raises:
-        ValueError: The file's loops cannot be counted.
+        ValueError: The file's loops and branches cannot be counted.
     """
     if data[4:8] != b"TFL3":
         from onnx_work import works_of_onnx
@@ -206,13 +230,12 @@ def bounds_of_texts(
     totals = []
     graphs = [graph_of(model, token_ids) for token_ids in inputs]
     first = model.graphs[0]
-    loops = list(loops_of(model, first))
-    runs = count_runs(data, loops, inputs) if loops else [[] for _ in inputs]
+    calls = list(calls_of(model, first))
+    done = run_calls(data, calls, inputs) if calls else [[] for _ in inputs]
     works = {graph.index: [(work, 1) for work in works_of(graph)] for graph in set_of(graphs)}
-    for graph, counts in zip(graphs, runs, strict=True):
-        pairs = zip(loops, counts, strict=True)
-        looped = [(work, count) for loop, count in pairs for work in loop.body]
-        totals.append(total([*works[graph.index], *looped], peaks))
+    for graph, called in zip(graphs, done, strict=True):
+        own = [(work, times) for many, times in called for work in many]
+        totals.append(total([*works[graph.index], *own], peaks))
     totals.sort(key=lambda entry: entry["bound_ns"])
     return totals[(len(totals) - 1) // 2]
 
@@ -221,13 +244,13 @@ def graph_of(model: Model, token_ids: np.ndarray) -> Graph:
     """Returns the graph that a text runs in: of a file with buckets the shortest that holds it.
 
     Raises:
-        ValueError: A file with buckets has loops.
+        ValueError: A file with buckets has loops or branches.
     """
     first = model.graphs[0]
     if len(model.signatures) < 2:
         return first
-    if any(operator.name in LOOPS for graph in model.graphs for operator in graph.operators):
-        raise ValueError("the file has buckets and loops, expected one of both.")
+    if any(called_graphs(operator) for graph in model.graphs for operator in graph.operators):
+        raise ValueError("the file has buckets and loops or branches, expected one of both.")
     num_tokens = int(np.count_nonzero(token_ids))
     lengths = {
         model.graphs[index].tensor(model.graphs[index].inputs[0]).shape[-1]: index

@@ -54,8 +54,19 @@ def rows() -> list[np.ndarray]:
 
 def loop_file() -> bytes:
     tf.keras.utils.set_random_seed(3)
-    model = MODELS["lstm"](40, LENGTH, CLASSES, embedding_dim=UNITS, units=UNITS)
+    plain = {"embedding_dim": UNITS, "units": UNITS, "pooling": "last", "embedding_skip": False}
+    model = MODELS["lstm"](40, LENGTH, CLASSES, **plain)
     function = inference_form(model, sequence_length=LENGTH, lowering="loop", multi_label=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    return bytes(converter.convert())
+
+
+def branch_file() -> bytes:
+    tf.keras.utils.set_random_seed(3)
+    model = MODELS["transformer"](40, LENGTH, CLASSES, embedding_dim=UNITS, num_heads=2)
+    function = inference_form(
+        model, sequence_length=LENGTH, lowering="branches", multi_label=False, branch_lengths=[4]
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     return bytes(converter.convert())
 
@@ -71,8 +82,8 @@ def fused_file() -> bytes:
 def test_loop_counts_as_often_as_it_ran(roofline: ModuleType) -> None:
     data = loop_file()
     model = read_model(data)
-    loops = list(roofline.loops_of(model, model.graphs[0]))
-    runs = [count for (count,) in roofline.count_runs(data, loops, rows())]
+    loops = list(roofline.calls_of(model, model.graphs[0]))
+    runs = [count for ((_, count),) in roofline.run_calls(data, loops, rows())]
     # Blocks of four steps, as many as hold the text; see export/recurrence.py.
     assert runs == [-(-num_tokens // 4) for num_tokens in range(LENGTH + 1)]
     full = roofline.bounds_of_texts(data, rows()[-1:], PEAKS)
@@ -80,6 +91,20 @@ def test_loop_counts_as_often_as_it_ran(roofline: ModuleType) -> None:
     # Of the texts of 0 to 12 tokens the one of 6 is the median: two blocks of three.
     median = roofline.bounds_of_texts(data, rows(), PEAKS)
     assert median["multiply_adds"] == 2 / 3 * (MULTIPLY_ADDS - UNITS * CLASSES) + UNITS * CLASSES
+
+
+def test_branch_counts_where_it_was_taken(roofline: ModuleType) -> None:
+    data = branch_file()
+    short, long = (
+        roofline.bounds_of_texts(data, rows()[count : count + 1], PEAKS) for count in (4, 5)
+    )
+    # Projections and feed-forward layers (128 wide) of each token; scores and contexts of each
+    # pair of them; the head's two pooled vectors.
+    expected = [
+        length * (4 * UNITS * UNITS + 2 * UNITS * 128) + 2 * length * length * UNITS
+        for length in (4, LENGTH)
+    ]
+    assert long["multiply_adds"] - short["multiply_adds"] == expected[1] - expected[0]
 
 
 def test_fused_lstm_reads_the_weights_of_its_state_in_every_step(roofline: ModuleType) -> None:
