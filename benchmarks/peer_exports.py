@@ -47,30 +47,89 @@ def stock(folder: RunFolder, scheme: str) -> bytes:
 
 
 def keras3(folder: RunFolder, *, unroll: bool) -> bytes:
-    """Keras 3's `export(format="litert")` of an LSTM classifier that was given our weights."""
+    """Keras 3's `export(format="litert")` of a classifier of its layers with our weights."""
     import keras
 
-    content = folder.read()
-    if content["model"] != "lstm":
-        raise ValueError("not written: the Transformer in Keras 3's layers")
+    content, model = folder.read(), load_model(folder, "base")
     length = content["recipe"]["data"]["sequence_length"]
-    model = load_model(folder, "base")
-    embedding, lstm, dense = (
-        next(layer for layer in model.layers if type(layer).__name__ == name)
-        for name in ("ScaledEmbedding", "LSTM", "Dense")
-    )
     inputs = keras.Input(batch_shape=(1, length), dtype="int32")
-    table = keras.layers.Embedding(embedding.input_dim, embedding.output_dim)
-    recurrent = keras.layers.LSTM(lstm.units, go_backwards=True, unroll=unroll)
-    head = keras.layers.Dense(dense.units, activation="softmax")
-    peer = keras.Model(inputs, head(recurrent(table(inputs))))
-    table.set_weights([embedding.get_weights()[0] * embedding.scale])
-    recurrent.set_weights(lstm.get_weights())
-    head.set_weights(dense.get_weights())
+    if content["model"] == "lstm":
+        states = keras3_lstm(model, keras3_embedding(model, inputs), unroll=unroll)
+    elif unroll:
+        raise ValueError("a Transformer has nothing to unroll")
+    else:
+        states = keras3_transformer(model, inputs, **content["recipe"]["model"])
+    logits = model.get_layer("logits")
+    head = keras.layers.Dense(logits.units, activation="softmax")
+    peer = keras.Model(inputs, head(states))
+    head.set_weights(logits.get_weights())
     path = Path(sys.argv[3])
     signature = [keras.InputSpec(shape=(1, length), dtype="int32", name="token_ids")]
     peer.export(str(path), format="litert", input_signature=signature)
     return path.read_bytes()
+
+
+def keras3_embedding(model: Any, inputs: Any) -> Any:
+    """Returns the vectors of token ids."""
+    import keras
+
+    embedding = model.get_layer("embedding")
+    table = keras.layers.Embedding(embedding.input_dim, embedding.output_dim)
+    vectors = table(inputs)
+    table.set_weights([embedding.get_weights()[0] * embedding.scale])
+    return vectors
+
+
+def keras3_lstm(model: Any, vectors: Any, *, unroll: bool) -> Any:
+    """Returns the final state of the one LSTM."""
+    import keras
+
+    lstm = model.get_layer("lstm_0")
+    recurrent = keras.layers.LSTM(lstm.units, go_backwards=True, unroll=unroll)
+    states = recurrent(vectors)
+    recurrent.set_weights(lstm.get_weights())
+    return states
+
+
+def keras3_transformer(model: Any, inputs: Any, **recipe: Any) -> Any:
+    """Returns the mean of the encoder's states, norms before the sublayers, padding masked."""
+    import keras
+
+    width, num_heads = recipe["embedding_dim"], recipe["num_heads"]
+    length = inputs.shape[1]
+
+    def apply(layer: Any, weights: Any, *values: Any, **options: Any) -> Any:
+        made = layer(*values, **options)
+        layer.set_weights(weights)
+        return made
+
+    def same(kind: Any, name: str, states: Any, **options: Any) -> Any:
+        return apply(kind(**options), model.get_layer(name).get_weights(), states)
+
+    def norm(name: str, states: Any) -> Any:
+        return same(keras.layers.LayerNormalization, name, states, epsilon=1e-5)
+
+    is_text = keras.ops.not_equal(inputs, 0)
+    states = keras3_embedding(model, inputs)
+    states = states + keras.ops.convert_to_tensor(model.get_layer("positions").get_weights()[0])
+    for index in range(recipe["num_layers"]):
+        own = model.get_layer(f"attention_{index}").get_weights()
+        kernels = np.split(own[0].reshape(width, 3 * num_heads, -1), 3, 1)
+        biases = np.split(own[1].reshape(3 * num_heads, -1), 3, 0)
+        projections = [part for pair in zip(kernels, biases, strict=True) for part in pair]
+        weights = [*projections, own[2].reshape(num_heads, -1, width), own[3]]
+        inner = norm(f"attention_{index}_norm", states)
+        layer = keras.layers.MultiHeadAttention(num_heads, width // num_heads)
+        mask = keras.ops.reshape(is_text, (1, 1, length))
+        states = states + apply(layer, weights, inner, inner, attention_mask=mask)
+        name, size = f"feed_forward_{index}", recipe["feed_forward_dim"]
+        inner = norm(f"{name}_norm", states)
+        inner = same(keras.layers.Dense, f"{name}_hidden", inner, units=size, activation="relu")
+        states = states + same(keras.layers.Dense, f"{name}_output", inner, units=width)
+    states = norm("final_norm", states)
+    mask = keras.ops.cast(keras.ops.reshape(is_text, (1, length, 1)), "float32")
+    total = keras.ops.sum(states * mask, axis=1)
+    return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1)
 
 
 def quantizer(folder: RunFolder, recipe: str) -> bytes:
