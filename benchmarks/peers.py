@@ -326,6 +326,13 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def install_quantizer() -> None:
+    """Installs the LiteRT quantizer, which nothing else here needs; it may fail, and says so."""
+    constraints = ["-c", str(HERE.parent / "constraints.txt")]
+    install = [sys.executable, "-m", "pip", "install", "-q", QUANTIZER, *constraints]
+    subprocess.run(install, check=False)
+
+
 def describe_conditions() -> str:
     """Returns the sentence that says where and with what this was measured."""
     found = conditions()
@@ -338,9 +345,7 @@ def main() -> None:
     """Fills the page model by model."""
     options = read_options()
     options.runs.mkdir(parents=True, exist_ok=True)
-    constraints = ["-c", str(HERE.parent / "constraints.txt")]
-    install = [sys.executable, "-m", "pip", "install", "-q", QUANTIZER, *constraints]
-    subprocess.run(install, check=False)
+    install_quantizer()
     ceilings = options.runs / "ceilings.json"
     make = partial(ask, "ceilings.py", options.runs / "ceilings.log", ceilings, "OUTPUT", 1)
     peaks = once(ceilings, conditions(), make)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tfpipe import bootstrap
 
 
 def load(name: str) -> ModuleType:
@@ -153,3 +156,83 @@ def test_file_that_failed_is_listed_with_its_reason(tables: ModuleType) -> None:
     assert "- `wrong`: agreement 0.5000: wrong, not timed\n- `dead`: it aborted" in text
     assert "good" not in text
     assert tables.failure_list("lstm-128", {"good": files["good"]}) == ""
+
+
+class Children:
+    """What peers.py starts, in place of the real: it writes files and numbers that are made up."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self, command: list[str], log: Path, output: Path | None = None) -> bool:
+        if "export" in command:
+            folder = Path(command[4]) / "exports" / command[6]
+            if "oldest" in command and "int8" in command:
+                log.write_text("Error: no such scheme there")
+                return False
+            folder.mkdir(parents=True)
+            (folder / "model.tflite").write_text(folder.name)
+        elif any("peer_exports.py" in word for word in command):
+            log.write_text("")
+            Path(command[-1]).write_text(command[2])
+        elif output is not None:  # the profiler
+            self.asked.append("ops")
+            op = {"op": "TANH", "count": 4, "share": 1.0}
+            nodes = {"total": 9, "delegated": 9, "partitions": 1}
+            output.write_text(json.dumps({"ops": [op], "nodes": nodes}))
+        return True
+
+    def ask(self, script: str, log: Path, output: Path, *arguments: object) -> dict[str, Any]:
+        self.asked.append(script)
+        words = [str(word) for word in arguments]
+        files = dict(word.split("=", 1) for word in words if "=" in word)
+        if script == "ceilings.py":
+            return {"products": [], "peaks": {}}
+        if script == "roofline.py":
+            bound = {"multiply_adds": 1e6, "moved_bytes": 1e6, "bound_ns": 1e4, "moving_share": 1}
+            return {path: {"real": bound, "full": bound} for path in words[3:]}
+        if "check" in words:
+            wrong = "stock-int8" in words[-1]
+            return {"agreement": 0.5 if wrong else 1.0, "size_bytes": 1000}
+        if "lengths" in words:
+            files.update({f"{name}, full": path for name, path in files.items()})
+        latencies = {name: samples(1e5) for name in files}
+        return {"latencies_ns": latencies, "real_share": 0.5, "failed": {}}
+
+
+def test_page_is_made_by_one_command_and_nothing_is_measured_twice(
+    peers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "lstm-128"
+    (run / "data").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    (run / "data" / "test.jsonl").write_text('{"text": "a bird"}\n')
+    children = Children()
+    monkeypatch.setattr(peers, "run", children.run)
+    monkeypatch.setattr(peers, "ask", children.ask)
+    monkeypatch.setattr(peers, "install_quantizer", lambda: None)
+    monkeypatch.setattr(bootstrap, "REPLICATES", 20)
+    words = ["--runs", str(tmp_path), "--models", "lstm-128", "--threads", "1", "2"]
+    monkeypatch.setattr(sys, "argv", ["peers.py", *words])
+    peers.main()
+    page = (tmp_path / "peers.md").read_text()
+    for title in (
+        "## Against the goals", "lstm-128, 1 thread, real texts", "all 2 cores",
+        "mean over real lengths", "in tflite-runtime 2.14.0", "## Roofline: lstm-128",
+        "## Peaks of this machine", "- `tfpipe-cpu-int8`: TANH × 4 100 %",
+        "- `stock-int8`: agreement 0.5000: wrong", "`tfpipe-oldest-int8` does not run there: Error",
+    ):  # fmt: skip
+        assert title in page, title
+    latencies = children.asked.count("peer_latency.py")
+    checks = len(peers.OURS) + len(peers.PEERS)
+    assert latencies == checks + len(("real", "full", "both", "all cores"))
+    first, children.asked = children.asked, []
+    peers.main()
+    assert first and not children.asked and (tmp_path / "peers.md").read_text() == page
+    artifact = run / "exports" / "cpu-int8" / "model.tflite"
+    artifact.write_text("exported anew")
+    peers.main()
+    # That file is checked, and whatever it was measured with is measured again.
+    assert children.asked.count("peer_latency.py") == 1 + 4
+    assert children.asked.count("roofline.py") == 1 and children.asked.count("ops") == 1
+    assert "ceilings.py" not in children.asked and "old_runtime.py" not in children.asked
