@@ -71,8 +71,7 @@ def load_any_model(
         model = load_tail_model(folder, num_threads, how)
     else:
         model = with_buckets(load_model(path, num_threads, runtime, how))
-    nodes = model.count_nodes() or {"delegate": "unknown"}
-    if delegate == "xnnpack" and nodes["delegate"] != delegate:
+    if delegate == "xnnpack" and (model.count_nodes() or {}).get("delegate") != delegate:
         raise ValueError(
             f"delegate='xnnpack', but in {model.runtime} {model.runtime_version} it takes none of "
             f"the nodes of {path}. Use --delegate cpu, or another runtime."

@@ -28,7 +28,8 @@ _START_S = 60.0
 _UNKNOWN = (
     "warmup_ns measure_ns p90_ns p95_ns p99_ns p99_9_ns end_to_end_p50_ns end_to_end_p90_ns "
     "tokenize_p50_ns decode_p50_ns timer_overhead_ns load_average_before load_average_after "
-    "peak_memory_bytes baseline_memory_bytes runtime_version cycles_per_inference cycles_reason"
+    "peak_memory_bytes baseline_memory_bytes runtime_version cycles_per_inference cycles_reason "
+    "nodes buckets"
 ).split()
 
 
@@ -123,7 +124,8 @@ def _measure(
 ) -> dict[str, Any]:
     artifact = read_artifact(path) if path.is_dir() else None
     data = Path(artifact.model_path).read_bytes() if artifact else path.read_bytes()
-    given = _input_of(data, artifact.golden["examples"][0]["token_ids"] if artifact else None)
+    example = artifact.golden["examples"][0] if artifact else {"text": "", "token_ids": None}
+    given = _input_of(data, example["token_ids"])
     log = _run_tool(phone, program, data, given, profile, num_threads)
     manifest = artifact.manifest if artifact else None
     emulated = "1" in phone.shell(["getprop", "ro.boot.qemu"])
@@ -142,6 +144,8 @@ def _measure(
         "profile": profile.name,
         "input_source": given.source,
         "num_inputs": 1,
+        "inputs_sha256": hashlib.sha256(example["text"].encode()).hexdigest(),
+        "mean_tokens": float(np.count_nonzero(np.frombuffer(given.token_ids, "<i4"))),
         **dict.fromkeys(_UNKNOWN),
         **parse_log(log),
         "dropped_runs": 0,

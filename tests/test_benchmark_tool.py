@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -80,6 +81,8 @@ def test_record_has_what_the_tool_says_and_null_for_the_rest(
     assert "--input_layer_shape=1,8 " in given
     ids = Path(given.rpartition(":")[2].strip()).read_bytes()
     golden = read_artifact(verified).golden["examples"][0]["token_ids"]
+    assert record["inputs_sha256"] == hashlib.sha256(b"w0 w1 w2").hexdigest()
+    assert (record["mean_tokens"], record["nodes"]) == (4, None)
     assert [int.from_bytes(ids[i : i + 4], "little") for i in range(0, 32, 4)] == golden
 
 
