@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole road on the packaged topics: train, export, verify, bench, report. usage: demo.sh FOLDER
+# The whole road on the packaged topics: train, export, shrink, verify, bench, report. usage: demo.sh FOLDER
 set -euo pipefail
 runs=${1:?usage: demo.sh FOLDER}
 
@@ -14,7 +14,14 @@ for model in lstm transformer; do
   done
 done
 
-# One call: all four are measured in turn, so that a busy moment of the machine meets each of them.
+# A smaller LSTM made of the trained one: half of its units, columns and embedding, trained on.
+tfpipe compress "$runs/lstm" --as half --shrink 0.5 --overwrite --format text
+artifact="$runs/lstm/exports/half-cpu-dynamic_int8"
+tfpipe export "$runs/lstm" --variant half --scheme dynamic_int8 --overwrite --format text
+tfpipe verify "$artifact" --format text
+artifacts+=("$artifact")
+
+# One call: all five are measured in turn, so that a busy moment of the machine meets each of them.
 tfpipe bench "${artifacts[@]}" --format text
 tfpipe predict "$runs/lstm/exports/cpu-dynamic_int8" --format text \
   "a small bird with a red breast" "the capital and largest city of a country"

@@ -38,6 +38,25 @@ class ObservingForm(ExactForm):
         return super().hold(name, value, kind)
 
 
+class OneLayerForm(RoundingForm):
+    """Values of one layer rounded as at inference, all others as in float32.
+
+    Args:
+        ranges: As of `RoundingForm`.
+        names: As of `RoundingForm`.
+        layer: Its name, which the names of its values begin with.
+    """
+
+    def __init__(self, ranges: Any, names: Sequence[str], layer: str) -> None:
+        super().__init__(ranges, names, training=False)
+        self._layer = layer
+
+    def hold(self, name: str, value: Any, kind: str) -> Any:
+        if name.partition("/")[0] == self._layer:
+            return super().hold(name, value, kind)
+        return value[0] if isinstance(value, tuple) else value
+
+
 class AuditingForm(RoundingForm):
     """Values rounded as at inference, and what that cost each.
 

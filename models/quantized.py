@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from tfpipe.models.observing import AuditingForm, ObservingForm
+from tfpipe.models.observing import AuditingForm, ObservingForm, OneLayerForm
 from tfpipe.models.rounded_layers import check_layers, rounded_logits
 from tfpipe.models.rounded_lstm import ROUNDED_RECURRENCES, looped_lstm, observed_lstm
 from tfpipe.models.rounding import GATE_LIMIT, MIN_WIDTH, ConstantForm, RoundingForm
@@ -90,6 +90,14 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         form.recurrence = observed_lstm
         rounded_logits(self.float_model, token_ids, form)
         return form.errors
+
+    def logits_of_one_layer(self, token_ids: Any, layer: str) -> Any:
+        """Returns the logits of int32 `(batch, length)` with the values of one layer rounded, by
+        its name, and all others in float32."""
+        form = OneLayerForm(self.ranges, self.names, layer)
+        form.per_tensor = self.per_tensor
+        form.recurrence = looped_lstm
+        return rounded_logits(self.float_model, token_ids, form)
 
     def constant_logits(self, token_ids: Any, *, lowering: str) -> Any:
         """Returns the logits of one text, int32 `(length,)` → `(1, num_classes)`, with weights and

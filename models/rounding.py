@@ -225,5 +225,11 @@ def on_grid(kernel: Any, axis: int | None) -> Any:
         kernel: `(features, units)`.
         axis: 0 for a grid for each column, None for one of the whole kernel.
     """
-    steps = np.maximum(np.abs(kernel).max(axis), MIN_WIDTH) / (LEVELS // 2)
+    steps = grid_steps(kernel, axis)
     return (np.round(kernel / steps) * steps).astype(np.float32)
+
+
+def grid_steps(kernel: Any, axis: int | None) -> Any:
+    """Returns the scale of such a grid, `(units,)` or a number: max |w| / 127, the symmetric int8
+    weights of TFLite's 8-bit quantization specification."""
+    return np.maximum(np.abs(kernel).max(axis), MIN_WIDTH) / (LEVELS // 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tf_keras as keras
 
+from tfpipe.compress.layer_rounding import describe_rounding
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.source import Source
 from tfpipe.compress.stages import Stages, measure
@@ -45,6 +46,7 @@ def describe_variant(
         "sizes": compare_sizes(before, result.model),
         "tensors": describe_weights(result.model),
         "values": describe_values(result.model, result.source.splits["validation"]),
+        "rounding": describe_rounding(result.model, result.source),
         "metrics": {
             "validation": measure(result.model, result.source, "validation"),
             "test": {

@@ -68,7 +68,7 @@ def scan_sensitivity(model: keras.Model, source: Source, sparsity: float) -> dic
     """Prunes one tensor after the other, each alone and without training, and scores the model.
 
     The scan of Han, Pool, Tran and Dally 2015 ("Learning both Weights and Connections for Efficient
-    Neural Networks", section 5), for each embedding table and kernel. A tensor bears a sparsity if
+    Neural Networks"), for each embedding table and kernel. A tensor bears a sparsity if
     the score falls by at most `standard_error`: what so few texts cannot tell from chance, training
     on is left to make good. One that does not bear what is asked for keeps twice the weights, then
     four times as many, until it bears it ("less"); one that bears nothing is left alone.
@@ -200,7 +200,7 @@ def make_scorer(model: keras.Model, source: Source) -> tuple[Scorer, int]:
     """Returns a function that scores the model as it stands on texts of the validation split, and
     how many texts that are."""
     split, num_classes = source.splits["validation"], len(source.dataset.labels)
-    batches = choose_batches(split, seed=source.content["seed"])
+    batches = choose_batches(split, SCAN_TEXTS, seed=source.content["seed"])
     rows = np.concatenate(batches)
     targets, multi_label = split.targets[rows], split.targets.ndim == 2
     infer = make_infer(model)
@@ -214,8 +214,8 @@ def make_scorer(model: keras.Model, source: Source) -> tuple[Scorer, int]:
     return score, len(rows)
 
 
-def choose_batches(split: EncodedSplit, *, seed: int) -> list[NDArray[np.int64]]:
-    """Returns at most `SCAN_TEXTS` rows in batches of texts of like length."""
-    rows = np.random.default_rng(seed).permutation(len(split.lengths))[:SCAN_TEXTS]
+def choose_batches(split: EncodedSplit, limit: int, *, seed: int) -> list[NDArray[np.int64]]:
+    """Returns at most `limit` rows of a split in batches of texts of like length."""
+    rows = np.random.default_rng(seed).permutation(len(split.lengths))[:limit]
     rows = rows[np.argsort(split.lengths[rows], kind="stable")]
     return [rows[at : at + EVALUATION_BATCH] for at in range(0, len(rows), EVALUATION_BATCH)]

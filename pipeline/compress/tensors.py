@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,9 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from tfpipe.compress.prune import compressible
 from tfpipe.corpus import EncodedSplit
 from tfpipe.models.quantized import QuantizedModel
-from tfpipe.models.rounding import FIXED_RANGES, LEVELS, on_grid
+from tfpipe.models.rounding import FIXED_RANGES, LEVELS, grid_steps
 from tfpipe.sizes import stored_sizes
 
 # Texts whose values are looked at; one batch.
@@ -25,36 +25,65 @@ def float_part(model: keras.Model) -> keras.Model:
     return model.float_model if isinstance(model, QuantizedModel) else model
 
 
-def stored_weights(model: keras.Model) -> list[tuple[str, NDArray[np.float32], Any]]:
-    """Returns (name, weights, rounded weights) of each trainable tensor; rounded is None where the
-    file keeps float32."""
+@dataclass(frozen=True)
+class StoredTensor:
+    """A trainable tensor as the file holds it.
+
+    Attributes:
+        name: Layer and weight.
+        value: float32, as trained.
+        steps: Its scale, one or one an output; None where the file keeps float32.
+    """
+
+    name: str
+    value: NDArray[np.float32]
+    steps: NDArray[np.float32] | None
+
+    @property
+    def integers(self) -> NDArray[np.int8]:
+        """The int8 values of a tensor that has a scale."""
+        return np.round(self.value / self.steps).astype(np.int8)
+
+
+def stored_tensors(model: keras.Model) -> list[StoredTensor]:
+    """Returns the trainable tensors of a model: of a quantization-aware one tables and kernels with
+    their scales, all else float32."""
     found = []
-    rounds = {id(variable) for variable in compressible(float_part(model))}
     for variable in float_part(model).trainable_variables:
-        value, rounded = variable.numpy(), None
-        if isinstance(model, QuantizedModel) and id(variable) in rounds:
-            single = model.per_tensor or "embeddings" in variable.name
-            rounded = on_grid(value, None if single else 0)
-        found.append((variable.name.removesuffix(":0"), value, rounded))
+        value, steps = variable.numpy(), None
+        if isinstance(model, QuantizedModel) and value.ndim == 2:
+            table = "embeddings" in variable.name or "positions" in variable.name
+            steps = grid_steps(value, None if table or model.per_tensor else 0)
+        found.append(StoredTensor(variable.name.removesuffix(":0"), value, steps))
     return found
 
 
 def describe_weights(model: keras.Model) -> list[dict[str, Any]]:
-    """Returns one entry a tensor: shape, share of zeros, distinct values, and for one that is
-    rounded to int8 its error, see `error_figures`."""
+    """Returns one entry a tensor: shape, share of zeros, distinct values; for one that is rounded
+    to int8 also its range, its scale and its error, see `error_figures`.
+
+    "scale" is [smallest, largest] of its "num_scales", one for each output or one in all: max |w| /
+    127, see `grid_steps`. Figures are of the weights as trained: the file has a `ScaledEmbedding`'s
+    factor in its table, and so in the table's scale.
+    """
     entries = []
-    for name, value, rounded in stored_weights(model):
-        kept = value if rounded is None else rounded
+    for tensor in stored_tensors(model):
+        value, steps = tensor.value, tensor.steps
+        kept = value if steps is None else tensor.integers * steps
         entry = {
-            "name": name,
+            "name": tensor.name,
             "shape": list(value.shape),
             "zeros": float(np.mean(kept == 0)),
             "distinct_values": len(np.unique(kept)),
         }
-        if rounded is not None:
-            error = np.abs(value - rounded, dtype=np.float64)
+        if steps is not None:
+            error = np.abs(value - kept, dtype=np.float64)
             squares = (float(np.square(value, dtype=np.float64).sum()), float((error**2).sum()))
-            entry |= {"range": [float(value.min()), float(value.max())]}
+            entry |= {
+                "range": [float(value.min()), float(value.max())],
+                "scale": [float(np.min(steps)), float(np.max(steps))],
+                "num_scales": int(np.size(steps)),
+            }
             entry |= error_figures(float(error.mean()), float(error.max()), *squares)
         entries.append(entry)
     return entries
@@ -62,7 +91,11 @@ def describe_weights(model: keras.Model) -> list[dict[str, Any]]:
 
 def describe_values(model: keras.Model, split: EncodedSplit) -> list[dict[str, Any]]:
     """Returns one entry for each op output that is rounded: its range, its scale and its error on
-    texts of the validation split. Empty for a float model."""
+    texts of the validation split, see `error_figures`. Empty for a float model.
+
+    "scale" is (high - low) / 255, the S of r = S (q - Z) in Jacob et al. 2018 (Quantization and
+    Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference), equation 1.
+    """
     if not isinstance(model, QuantizedModel):
         return []
     rows = np.arange(min(AUDITED_TEXTS, len(split.lengths)))
@@ -85,28 +118,34 @@ def fixed_range(name: str) -> tuple[float, float]:
 def error_figures(mean: float, highest: float, signal: float, noise: float) -> dict[str, Any]:
     """Returns the figures of a tensor x rounded to q(x).
 
-    "mean_error" and "max_error" are of |x - q(x)|; "signal_to_noise_db" is
-    10 log10(sum x² / sum (x - q(x))²), the SQNR of Lin, Talathi and Annapureddy 2016 (Fixed Point
-    Quantization of Deep Convolutional Networks), None where there is no error.
+    "mean_error" and "max_error" are of |x - q(x)|.
 
     >>> error_figures(0.1, 0.2, 100.0, 1.0)
     {'mean_error': 0.1, 'max_error': 0.2, 'signal_to_noise_db': 20.0}
     """
-    ratio = None if not noise or not signal else round(10 * math.log10(signal / noise), 2)
+    ratio = signal_to_noise_db(signal, noise)
     return {"mean_error": mean, "max_error": highest, "signal_to_noise_db": ratio}
+
+
+def signal_to_noise_db(signal: float, noise: float) -> float | None:
+    """Returns 10 log10(sum x² / sum (x - q(x))²) in decibels, the SQNR of Lin, Talathi and
+    Annapureddy 2016 (Fixed Point Quantization of Deep Convolutional Networks); None where there is
+    no error, or nothing.
+
+    Args:
+        signal: Sum of x².
+        noise: Sum of (x - q(x))².
+    """
+    return None if not noise or not signal else round(10 * math.log10(signal / noise), 2)
 
 
 def weight_sizes(model: keras.Model) -> dict[str, int]:
     """Returns `stored_sizes` of a model's weights as the file holds them: int8 where it rounds,
     float32 elsewhere."""
-    parts = []
-    for name, value, rounded in stored_weights(model):
-        if rounded is None:
-            parts.append(value.tobytes())
-            continue
-        axis = None if model.per_tensor or "embeddings" in name else 0
-        limit = np.maximum(np.abs(value).max(axis), 1e-12)
-        parts.append(np.round(rounded / limit * (LEVELS // 2)).astype(np.int8).tobytes())
+    parts = [
+        (tensor.value if tensor.steps is None else tensor.integers).tobytes()
+        for tensor in stored_tensors(model)
+    ]
     return stored_sizes(b"".join(parts))
 
 

@@ -12,11 +12,14 @@ Keys (None means unknown; nothing unknown is ever 0):
 - `history`: column of train/history.csv → values; null without that file
 - `confusion_matrix`: {labels, counts}: Keras model, test split; null for multi-label
 - `artifacts`: [{name, variant, scheme, lowering, target, min_runtime, sequence_length, created,
-  model_sha256, model_size_bytes, zip_size_bytes, verdict {status, reasons}, accuracy {metric,
-  artifact, interval_95, keras, agreement, …, num_examples} or null, check {ok, ops,
-  bytes_by_dtype, findings} or null, latency [{device, device_kind, runtime, …, p50_ns, p90_ns,
-  p99_ns, num_runs, …, end_to_end_shares, op_profile (null if not measured), validity,
-  validity_reasons, samples_ns (at most 101, sorted), file, created}], latency_withheld}]
+  buckets, runtime, num_segments, model_sha256, model_size_bytes, zip_size_bytes, zstd_size_bytes,
+  verdict {status, reasons}, accuracy {metric, artifact, interval_95, keras, agreement, …,
+  num_examples} or null, check {ok, ops, bytes_by_dtype, findings} or null, latency [{device,
+  device_kind, runtime, …, p50_ns, p90_ns, p99_ns, num_runs, …, end_to_end_shares, op_profile (null
+  if not measured), validity, validity_reasons, samples_ns (at most 101, sorted), file, created}],
+  latency_withheld}]
+- `variants`: [{name, created, from, methods, options, teaching, parameters, metrics, sizes,
+  training, rounding, tensors, values}], as in compress.json
 - `benchmarks`: [{file, created, settings, failures, fingerprint}] of the results shown
 - `notes`: what is missing or was left out
 """
@@ -32,6 +35,7 @@ from tfpipe.report.benches import read_bench
 from tfpipe.report.read import Node, read_history, read_json, require_schema
 from tfpipe.report.reproduce import reproduction_commands
 from tfpipe.report.units import format_percent
+from tfpipe.report.variants import collect_variants
 from tfpipe.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
@@ -60,22 +64,24 @@ def collect(run_path: Path) -> dict[str, Any]:
     name = os.fsencode(run_path.resolve().name).decode("utf-8", "replace")
     bench = read_bench(folder.bench)
     artifacts, notes = collect_artifacts(run_path / "exports", bench, name)
+    variants = collect_variants(run_path / "variants")
     history_csv = folder.history_csv
     used = {result["file"] for artifact in artifacts for result in artifact["latency"]}
     return {
         "schema_version": SCHEMA_VERSION,
-        "run": _run(run, name, artifacts),
+        "run": _run(run, reproduction_commands(run, name, artifacts, variants), name),
         "data": _data(run.child("data")),
         "baselines": _baselines(run.child("metrics").child("baseline")),
         "history": read_history(history_csv) if history_csv.is_file() else None,
         "confusion_matrix": _confusion(run.child("confusion_matrix")),
         "artifacts": artifacts,
+        "variants": variants,
         "benchmarks": [entry for name, entry in sorted(bench.files.items()) if name in used],
         "notes": notes + _disagreements(run, artifacts),
     }
 
 
-def _run(run: Node, name: str, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
+def _run(run: Node, commands: list[str], name: str) -> dict[str, Any]:
     multi_label = run.flag("multi_label") or False
     training = run.child("training")
     metrics = run.child("metrics")
@@ -100,7 +106,7 @@ def _run(run: Node, name: str, artifacts: list[dict[str, Any]]) -> dict[str, Any
         ],
         "recipe": run.child("recipe").values,
         "versions": run.child("versions").values,
-        "commands": reproduction_commands(run, name, artifacts),
+        "commands": commands,
     }
 
 

@@ -152,9 +152,13 @@ def _sentence(artifact: Artifact, result: Result | None) -> str:
     quality = f"reaches micro-F1 {value} on {count} test texts"
     if scores["metric"] == "accuracy":
         quality = f"labels {value} of {count} test texts correctly{span}"
-    zipped = artifact["zip_size_bytes"]
     size = f"takes {format_bytes(artifact['model_size_bytes'])}"
-    size += f" ({format_bytes(zipped)} zipped)" if zipped is not None else ""
+    packed = [
+        f"{format_bytes(artifact[key])} as {way}"
+        for way, key in (("zip", "zip_size_bytes"), ("zstd", "zstd_size_bytes"))
+        if artifact[key] is not None
+    ]
+    size += f" ({', '.join(packed)})" if packed else ""
     return f"{quality}, {size}, and {_speed(result)}."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tfpipe.report import facts, measured
+from tfpipe.report import facts, measured, rounding_tables, variant_tables
 from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_sentence
 from tfpipe.report.results import result_tables
 from tfpipe.report.table import Table, escape_markdown, markdown_table, one_line
@@ -49,6 +49,7 @@ def _blocks(report: dict[str, Any]) -> Iterator[str]:
     for table in result_tables(report):
         yield _block(table, 3)
     yield _block(facts.score_table(report), 2)
+    yield from _variants(report)
     yield _block(measured.verification_table(report), 2)
     yield "".join(
         f"- **{escape_markdown(name)}**: {escape_markdown(remark)}\n"
@@ -69,6 +70,15 @@ def _blocks(report: dict[str, Any]) -> Iterator[str]:
     yield _block(facts.provenance_table(report), 2)
     yield "## Make it again\n\nIn the folder that holds the run:\n"
     yield "".join(f"    {one_line(line)}\n" for line in report["run"]["commands"])
+
+
+def _variants(report: dict[str, Any]) -> Iterator[str]:
+    compared = variant_tables.comparison_table(report)
+    if compared.rows:
+        yield _block(compared, 2)
+        yield _block(variant_tables.weights_table(report), 3)
+        for table in rounding_tables.cost_tables(report):
+            yield _block(table, 3)
 
 
 def _block(table: Table, level: int) -> str:

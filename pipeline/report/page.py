@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfpipe.report import curves, facts, measured, plots
+from tfpipe.report import curves, facts, measured, plots, rounding_tables, variant_tables
 from tfpipe.report.confusion import caption_of, confusion_map, worst_pairs
 from tfpipe.report.groups import groups_of
 from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_sentence
@@ -43,6 +43,7 @@ def render_page(report: dict[str, Any]) -> str:
     sections = [
         _results(report),
         _section("Model and baselines", html_table(facts.score_table(report))),
+        _variants(report),
         _plots(report),
         _time_parts(report),
         _verification(report),
@@ -88,6 +89,19 @@ def _results(report: dict[str, Any]) -> Html:
         parts.append(tag("h3", table.title))
         parts.append(html_table(table, "wide cards results"))
     return _section("Results", *(parts or [tag("p", "Nothing is exported yet.")]))
+
+
+def _variants(report: dict[str, Any]) -> Html:
+    """Returns the comparison of the variants and, folded away where long, what each cost."""
+    compared = variant_tables.comparison_table(report)
+    if not compared.rows:
+        return Html("")
+    weights = variant_tables.weights_table(report)
+    parts = [html_table(compared, "wide cards"), tag("h3", weights.title)]
+    parts.append(html_table(weights, "wide cards"))
+    for table in rounding_tables.cost_tables(report):
+        parts += [tag("h3", table.title), _foldable(table)]
+    return _section("Variants", *parts)
 
 
 def _plots(report: dict[str, Any]) -> Html:

@@ -21,6 +21,11 @@ from tfpipe.report.verdict import Result
 
 _LEFT, _RIGHT, _TOP = 52.0, WIDTH - 14, 30.0
 _NAME_LENGTH = 30
+# Beside a name stand three sizes.
+_NAME_BESIDE_SIZES = 26
+_SIZES = ("model_size_bytes", "zip_size_bytes", "zstd_size_bytes")
+# Top and height of the bar of each size, and its class.
+_SIZE_BARS = ((20, 10, "bar"), (31, 5, "bar zipped"), (37, 5, "bar zstd"))
 
 
 def latency_plot(group: Group, identifier: str) -> Html | None:
@@ -67,26 +72,25 @@ def _strip(x: Scale, top: float, name: str, result: Result) -> Html:
 
 
 def size_plot(report: dict[str, Any]) -> Html | None:
-    """Returns a bar for the file and one for the zipped file of every artifact."""
+    """Returns three bars for every artifact: the file, the file as zip and as zstd."""
     shown = [a for a in report["artifacts"] if a["model_size_bytes"]]
     if not shown:
         return None
-    row = 46.0
+    row = 52.0
     bottom = 8 + row * len(shown)
-    most = max(max(a["model_size_bytes"], a["zip_size_bytes"] or 0) for a in shown)
-    x = Scale(0, most, 0, WIDTH)
+    x = Scale(0, max(a[key] or 0 for a in shown for key in _SIZES), 0, WIDTH)
     parts, told = [], []
     for index, artifact in enumerate(shown):
         top = 8 + row * index
-        size, zipped = artifact["model_size_bytes"], artifact["zip_size_bytes"]
-        label = f"{format_bytes(size)}, zipped {format_bytes(zipped)}"
-        parts.append(text(0, top + 14, cut_middle(artifact["name"], _NAME_LENGTH)))
+        sizes = [artifact[key] for key in _SIZES]
+        label = "{}, zip {}, zstd {}".format(*map(format_bytes, sizes))
+        parts.append(text(0, top + 14, cut_middle(artifact["name"], _NAME_BESIDE_SIZES)))
         parts.append(text(WIDTH, top + 14, label, text_anchor="end", class_="small"))
-        for value, offset, height, kind in ((size, 20, 10, "bar"), (zipped, 31, 5, "bar zipped")):
+        for value, (offset, height, kind) in zip(sizes, _SIZE_BARS, strict=True):
             if value is not None:
                 parts.append(
                     tag("rect", x=0, y=top + offset, width=x(value), height=height, class_=kind)
                 )
         told.append(f"{artifact['name']} {label}")
-    title = "Size of the file (thick) and of the zipped file (thin)"
+    title = "Size of the file (thick), as zip and as zstd (thin)"
     return figure("sizes", title, "; ".join(told) + ".", bottom, join(parts))

@@ -99,6 +99,13 @@ class Node:
             raise self._refuse(key, "a list of whole numbers")
         return entries
 
+    def numbers(self, key: str) -> list[float]:
+        """Returns the list of finite numbers under `key`; an empty one where it is missing."""
+        entries = self._list(key)
+        if not all(type(entry) in (int, float) for entry in entries):
+            raise self._refuse(key, "a list of numbers")
+        return entries
+
     def counts(self, key: str) -> dict[str, int]:
         """Returns the object name → whole number under `key`; {} where it is missing or null."""
         node = self.child(key)

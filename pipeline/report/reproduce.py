@@ -1,4 +1,4 @@
-"""run.json and artifacts → the commands that make the run and its artifacts again."""
+"""run.json, variants and artifacts → the commands that make all of them again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 
 from tfpipe.data import PACKAGED
 from tfpipe.report.read import Node
-from tfpipe.variant import IMPORTED_MODELS
+from tfpipe.variant import BASE, IMPORTED_MODELS
 
 # A run keeps these as names, but they are what the commands do without an option: the trained
 # weights, and a model without recurrence.
-_NO_OPTION = ("base", "static")
+_NO_OPTION = (BASE, "static")
 
 
-def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]]) -> list[str]:
+def reproduction_commands(
+    run: Node, name: str, artifacts: list[dict[str, Any]], variants: list[dict[str, Any]]
+) -> list[str]:
     """Returns shell commands that make everything again in a run folder NAME-again.
 
     They run in the folder that holds the run, whose place on the machine is not told.
@@ -23,6 +25,7 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
         run: run.json. It says where the data files lie as seen from that folder.
         name: Name of the run folder.
         artifacts: The artifacts of report.json.
+        variants: Its variants.
     """
     again = f"{name}-again"
     data = run.child("data")
@@ -30,14 +33,20 @@ def reproduction_commands(run: Node, name: str, artifacts: list[dict[str, Any]])
     imported = run.text("model") in IMPORTED_MODELS
     words = ["tfpipe", "train", source, "--run", again]
     words += ["--model", run.text("model") or "MODEL", "--recipe", f"{name}/recipe.toml"]
-    words += [*_data_options(run), *_teaching_options(run)]
+    words += [*_data_options(run), *_teaching_of(run)]
     commands = [] if imported else [shlex.join(words)]
+    commands += [_compression(again, variant) for variant in _sources_first(variants)]
     for artifact in artifacts:
         words = ["tfpipe", "export", again, "--as", artifact["name"]]
         words += _keras_options(run, name, source) if imported else []
         for key in ("target", "scheme", "lowering", "variant"):
             if artifact[key] and artifact[key] not in _NO_OPTION:
                 words += [f"--{key}", artifact[key]]
+        if artifact["buckets"]:
+            words += ["--buckets", ",".join(map(str, artifact["buckets"]))]
+        words += ["--runtime", artifact["runtime"]] if artifact["runtime"] else []
+        segments = artifact["num_segments"] or 1
+        words += ["--num-segments", str(segments)] if segments > 1 else []
         commands.append(shlex.join(words))
     folders = [shlex.quote(f"{again}/exports/{artifact['name']}") for artifact in artifacts]
     commands += [f"tfpipe verify {folder}" for folder in folders]
@@ -72,9 +81,40 @@ def _data_options(run: Node) -> list[str]:
     return words + ["--multi-label"] * bool(run.flag("multi_label"))
 
 
-def _teaching_options(run: Node) -> list[str]:
+def _teaching_options(teachers: list[str], unlabelled: str | None) -> list[str]:
     """Returns the options that say who taught, if anybody did."""
-    teaching = run.child("teaching")
-    words = [word for path in teaching.texts("teachers") for word in ("--teacher", path)]
-    unlabelled = teaching.text("unlabelled")
+    words = [word for path in teachers for word in ("--teacher", path)]
     return words + (["--unlabelled", unlabelled] if unlabelled else [])
+
+
+def _teaching_of(run: Node) -> list[str]:
+    teaching = run.child("teaching")
+    return _teaching_options(teaching.texts("teachers"), teaching.text("unlabelled"))
+
+
+def _sources_first(variants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the variants, each behind the one it was made of; by name where that leaves a choice.
+    One whose source is gone stands at the end."""
+    ordered: list[dict[str, Any]] = []
+    left = sorted(variants, key=lambda variant: str(variant["name"]))
+    while left:
+        waiting = {variant["name"] for variant in left}
+        ready = [variant for variant in left if variant["from"] not in waiting] or left
+        ordered += ready
+        left = [variant for variant in left if variant not in ready]
+    return ordered
+
+
+def _compression(again: str, variant: dict[str, Any]) -> str:
+    """Returns the command that makes a variant."""
+    options = variant["options"]
+    words = ["tfpipe", "compress", again, "--as", variant["name"]]
+    words += ["--from", variant["from"]] if variant["from"] != BASE else []
+    for key in ("shrink", "prune", "cluster", "epochs", "learning_rate"):
+        if options[key]:
+            words += [f"--{key.replace('_', '-')}", f"{options[key]:g}"]
+    # A record that does not say so was made before there was a scan.
+    words += ["--no-scan"] * bool(options["prune"] and not options["scan"])
+    words += ["--qat"] * bool(options["qat"])
+    teaching = variant["teaching"] or {"teachers": [], "unlabelled": None}
+    return shlex.join([*words, *_teaching_options(**teaching)])

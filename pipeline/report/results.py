@@ -47,6 +47,7 @@ def _table(
         ("Agreement", "agree"),
         ("Size", "size"),
         ("Zip size", "zip"),
+        ("Zstd size", "zstd"),
         ("p50", "p50"),
         ("p90", "p90"),
         ("p99", "p99"),
@@ -71,12 +72,13 @@ def _row(artifact: Artifact, result: Result | None) -> tuple[Cell, ...]:
     return (
         Cell(artifact["name"], title=f"sha256 {artifact['model_sha256']}"),
         *(_plain(artifact[key], "manifest.json") for key in ("scheme", "lowering", "target")),
-        _score(scores),
+        score_cell(scores),
         unknown(why) if keras is None else Cell(format_percent(keras)),
         unknown(why) if agreement is None else Cell(format_percent(agreement)),
-        _bytes(artifact["model_size_bytes"], "check.json"),
-        _bytes(artifact["zip_size_bytes"], "check.json"),
-        *(_percentile(artifact, result, name) for name in ("p50", "p90", "p99")),
+        bytes_cell(artifact["model_size_bytes"], "check.json"),
+        bytes_cell(artifact["zip_size_bytes"], "check.json"),
+        bytes_cell(artifact["zstd_size_bytes"], "check.json"),
+        *(percentile_cell(artifact, result, name) for name in ("p50", "p90", "p99")),
         _measured(artifact, result, "end_to_end_p50_ns"),
         _measured(artifact, result, "peak_memory_bytes"),
         row_verdict(artifact, result),
@@ -87,13 +89,15 @@ def _plain(value: str | None, where: str) -> Cell:
     return unknown(f"{where} does not say") if value is None else Cell(value)
 
 
-def _bytes(value: int | None, where: str) -> Cell:
+def bytes_cell(value: float | None, where: str) -> Cell:
+    """Returns the cell of a size; `where` is the file that should have said it."""
     if value is None:
         return unknown(f"{where} does not say")
     return Cell(format_bytes(value), title=f"{format_count(value)} bytes")
 
 
-def _score(scores: dict[str, Any]) -> Cell:
+def score_cell(scores: dict[str, Any]) -> Cell:
+    """Returns the cell of an exported file's accuracy or F1, of its verification."""
     if scores.get("artifact") is None:
         return unknown("this file is not verified")
     interval = scores["interval_95"]
@@ -112,7 +116,8 @@ def _no_result(artifact: Artifact) -> Cell:
     return unknown(f"not shown, because the verdict is “{status}”")
 
 
-def _percentile(artifact: Artifact, result: Result | None, name: str) -> Cell:
+def percentile_cell(artifact: Artifact, result: Result | None, name: str) -> Cell:
+    """Returns the cell of a percentile, "p50" for example, or why there is none."""
     if result is None:
         return _no_result(artifact)
     value, count, needed = result[f"{name}_ns"], result["num_runs"], result["percentile_n"][name]
@@ -139,5 +144,5 @@ def _measured(artifact: Artifact, result: Result | None, key: str) -> Cell:
     if value is None:
         return unknown("not measured on this device")
     if key.endswith("_bytes"):
-        return _bytes(value, "")
+        return bytes_cell(value, "")
     return Cell(format_latency(value), title=f"{format_count(value)} ns")

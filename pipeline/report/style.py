@@ -82,6 +82,7 @@ svg .halo{paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin
 .tone3{fill:var(--tone3)}.tone4{fill:var(--tone4)}.tone5{fill:var(--tone5)}
 .funnel{fill:var(--tone0);opacity:.45}
 .bar.zipped{fill:var(--second)}
+.bar.zstd{fill:var(--good)}
 .confusion td{text-align:right;white-space:nowrap;border:1px solid var(--line);min-width:3.4rem;
 background:rgb(var(--heat)/var(--share,0))}
 .confusion .hit{font-weight:700}

@@ -18,7 +18,7 @@ from tfpipe.report.table import (
 
 # Left out for their width: the artifact's name usually says scheme and lowering, and the Keras
 # model has a line of its own.
-_LEFT_OUT = ("scheme", "lowering", "target", "Keras", "e2e p50")
+_LEFT_OUT = ("scheme", "lowering", "target", "Keras", "e2e p50", "memory")
 
 
 def format_table(report: dict[str, Any]) -> str:
