@@ -45,6 +45,7 @@ SCHEMES = ("float32", "int8")
 # More steps than this take minutes to convert; one length beyond what may be asked for is refused.
 UNROLLED_LENGTHS = (64, 128, 256)
 NUM_ROWS = 120
+ORDER = ("model", "lowering", "length", "scheme")
 NUM_TOKENS = 2000
 SETTINGS = (
     f"tokenizer.vocabulary_size={NUM_TOKENS}",
@@ -164,6 +165,13 @@ def format_page(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
     )
 
 
+def save(markdown: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the page and its .json."""
+    rows = sorted(rows, key=lambda row: [row[name] for name in ORDER])
+    write_json_atomic(markdown.with_suffix(".json"), rows)
+    write_file_atomic(markdown, format_page(rows, machine.read_fingerprint()).encode())
+
+
 def main() -> None:
     """Fills the table line by line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -187,10 +195,8 @@ def main() -> None:
         train(run, model, length)
         known[line] = {**dict(zip(names, line, strict=True)), **export(run, scheme, lowering)}
         print(json.dumps(known[line]), file=sys.stderr)
-        rows = [known[each] for each in lines if each in known]
-        write_json_atomic(path, rows)
-        page = format_page(rows, machine.read_fingerprint())
-        write_file_atomic(options.markdown, page.encode())
+        save(options.markdown, list(known.values()))
+    save(options.markdown, list(known.values()))
     if any(known[line]["error"] for line in lines):
         sys.exit(1)
 

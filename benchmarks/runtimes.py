@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -160,8 +160,8 @@ def make_files(subject: Subject, scheme: str, runtime: str) -> dict[str, dict[st
     Returns:
         {lowering: {"path"} or {"error"}}.
     """
-    # What the converter writes depends on the runtime's name, where there are scales to write.
-    kind = "float" if scheme == "float32" else parse_runtime(runtime).name
+    # What the converter writes depends on the runtime's name, where it has scales to write.
+    kind = "any" if scheme.startswith("float") else parse_runtime(runtime).name
     work = subject.work / f"{kind}-{scheme}"
     done = work / "made.json"
     if not done.is_file():
@@ -182,10 +182,9 @@ def make_files(subject: Subject, scheme: str, runtime: str) -> dict[str, dict[st
 
 def check_cells(
     subject: Subject, model: str, runtime: str, device: Device, known: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Returns a model's cells in a runtime, those that are known as they are."""
+) -> Iterator[dict[str, Any]]:
+    """Yields a model's cells in a runtime, those that are known as they are."""
     old = {(cell["scheme"], cell["lowering"]): cell for cell in known}
-    cells = []
     for scheme in SCHEMES:
         for lowering, made in make_files(subject, scheme, runtime).items():
             cell = old.get((scheme, lowering))
@@ -197,8 +196,7 @@ def check_cells(
                     cell["check_ok"] = check(Path(path), target="cpu", runtime=runtime)["ok"]
                     cell.update(subject.check(Path(path), scheme, device))
                 print(json.dumps(cell), file=sys.stderr)
-            cells.append(cell)
-    return cells
+            yield cell
 
 
 def measure(
@@ -242,31 +240,43 @@ def make_stock(subject: Subject) -> dict[str, dict[str, str]]:
     return made
 
 
-def check_stock(subject: Subject, runtime: str, device: Device) -> list[dict[str, Any]]:
-    """Returns a row for every file of tfpipe and of the stock converter in one runtime."""
+def stock_files(subject: Subject, runtime: str) -> dict[str, dict[str, str]]:
+    """Returns {name: {"path"} or {"error"}} of the files of tfpipe and of the stock converter."""
     made = {
         f"tfpipe-{scheme}-{lowering}": entry
         for scheme in SCHEMES
         for lowering, entry in make_files(subject, scheme, runtime).items()
     }
+    return {**made, **make_stock(subject)}
+
+
+def check_stock(
+    subject: Subject, files: Mapping[str, dict[str, str]], device: Device
+) -> list[dict[str, Any]]:
+    """Returns a row for every file, run over the test split."""
     rows = []
-    for name, entry in {**made, **make_stock(subject)}.items():
-        row: dict[str, Any] = {"name": name, "runs": False, "right": False, **entry}
+    for name, entry in files.items():
+        row: dict[str, Any] = {"name": name, "runs": False, "right": False}
         if "path" in entry:
             row["size_bytes"] = Path(entry["path"]).stat().st_size
             row.update(subject.check(Path(entry["path"]), name.split("-")[1], device))
+        else:
+            row["error"] = entry["error"]
         rows.append(row)
     return rows
 
 
 def compare_stock(
-    subject: Subject, rows: list[dict[str, Any]], device: Device, profile: str
+    token_ids: Path,
+    files: Mapping[str, dict[str, str]],
+    rows: list[dict[str, Any]],
+    device: Device,
 ) -> dict[str, Any]:
     """Measures the right files in turn; returns how the fastest of tfpipe is to the fastest stock
     one."""
     right = [row for row in rows if row["right"]]
-    paths = [Path(row["path"]) for row in right]
-    results = measure(paths, subject.measured_texts, device, profile)
+    paths = [Path(files[row["name"]]["path"]) for row in right]
+    results = measure(paths, token_ids, device, "quick")
     for row, result in zip(right, results, strict=True):
         row.update({key: result[key] for key in ("p50_ns", "num_runs", "validity")})
     samples = {
@@ -292,7 +302,7 @@ class State:
 
     Attributes:
         cells: One of each runtime, model, scheme and lowering.
-        stock: By runtime, what `compare_stock` returns.
+        stock: A runtime, and what `compare_stock` found in it.
         machine: What the latencies were taken on.
     """
 
@@ -308,11 +318,11 @@ class State:
         """Returns the known cells of a model in a runtime."""
         return [cell for cell in self.cells if (cell["runtime"], cell["model"]) == (runtime, model)]
 
-    def put(self, cells: list[dict[str, Any]]) -> None:
-        """Puts all cells of a model and a runtime in the place of those known before."""
-        key = (cells[0]["runtime"], cells[0]["model"])
-        others = [cell for cell in self.cells if (cell["runtime"], cell["model"]) != key]
-        self.cells = [*others, *cells]
+    def put(self, cell: dict[str, Any]) -> None:
+        """Puts a cell in the place of what was known of it."""
+        names = ("runtime", "model", "scheme", "lowering")
+        others = [each for each in self.cells if any(each[name] != cell[name] for name in names)]
+        self.cells = [*others, cell]
         self.save()
 
     def save(self) -> None:
@@ -357,18 +367,19 @@ def main() -> None:
     subjects = {model: Subject(train(options.runs / model, model)) for model in options.models}
     for model, subject in subjects.items():
         for runtime, device in devices.items():
-            state.put(check_cells(subject, model, runtime, device, state.of(runtime, model)))
+            for cell in check_cells(subject, model, runtime, device, state.of(runtime, model)):
+                state.put(cell)
     state.machine = describe_machine() if options.latency != "none" else state.machine
-    if options.peers is not None:
+    if options.peers is not None and OLDEST in devices:
         peers.train("lstm-128", options.peers)
-        fill_stock(state, Subject(options.peers), devices, options.latency)
+        fill_stock(state, Subject(options.peers), devices[OLDEST], options.latency)
     if options.latency != "none":
         for model, subject in subjects.items():
             for runtime, device in devices.items():
                 cells = state.of(runtime, model)
                 if options.latency == "anew" or needs_measuring(cells):
                     measure_cells(subject, cells, device, options.profile)
-                    state.put(cells)
+                    state.save()
 
 
 def train(run: Path, model: str) -> Path:
@@ -379,18 +390,16 @@ def train(run: Path, model: str) -> Path:
     return run
 
 
-def fill_stock(state: State, subject: Subject, devices: Mapping[str, Device], latency: str) -> None:
-    """Compares tfpipe with the stock converter in every runtime but the host's, where peers.py
+def fill_stock(state: State, subject: Subject, device: Device, latency: str) -> None:
+    """Compares tfpipe with the stock converter in the oldest runtime; in the host's, peers.py
     does."""
-    for runtime, device in devices.items():
-        if parse_runtime(runtime).name == HOST:
-            continue
-        known = state.stock.get(runtime)
-        if known is None:
-            known = {"rows": check_stock(subject, runtime, device)}
-        if latency == "anew" or (latency == "missing" and "ratio" not in known):
-            known = compare_stock(subject, known["rows"], device, "quick")
-        state.stock[runtime] = known
+    files = stock_files(subject, OLDEST)
+    if not state.stock:
+        state.stock = {"runtime": OLDEST, "rows": check_stock(subject, files, device)}
+        state.save()
+    if latency == "anew" or (latency == "missing" and "ratio" not in state.stock):
+        found = compare_stock(subject.measured_texts, files, state.stock["rows"], device)
+        state.stock.update(found)
         state.save()
 
 

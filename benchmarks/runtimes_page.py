@@ -83,7 +83,7 @@ def format_table(cells: Sequence[dict[str, Any]]) -> str:
         f"|---|---|---|--:|{'---|' * len(names)}",
     ]
     notes = Notes()
-    for key in sorted({key[:3] for key in found}, key=lambda key: key[:2]):
+    for key in sorted(dict.fromkeys(key[:3] for key in found), key=lambda key: key[:2]):
         row = [found.get((*key, runtime)) for runtime in runtimes]
         size = next((cell["size_bytes"] for cell in row if cell and cell["size_bytes"]), None)
         shown = [format_cell(cell, notes) for cell in row]
@@ -120,10 +120,13 @@ def format_check(cells: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def format_stock(runtime: str, found: dict[str, Any]) -> str:
+def format_stock(found: dict[str, Any]) -> str:
     """Returns the comparison with the stock converter's files in one runtime."""
+    if not found:
+        return ""
+    runtime = found["runtime"].replace("==", " ")
     lines = [
-        f"\n## LSTM of 128 units against the stock converter, {runtime.replace('==', ' ')}\n",
+        f"\n## LSTM of 128 units against the stock converter, {runtime}\n",
         "Sequence length 64, real texts; all right files in turn in one process.\n",
         "| file | kB | agreement · p50 |",
         "|---|--:|---|",
@@ -157,6 +160,5 @@ def format_page(content: dict[str, Any]) -> str:
     """Returns the whole page."""
     cells = content["cells"]
     parts = [ABOUT, format_machine(content["machine"]), "\n", format_table(cells)]
-    parts += [format_fastest(cells), format_check(cells)]
-    parts += [format_stock(*item) for item in content["stock"].items()]
+    parts += [format_fastest(cells), format_check(cells), format_stock(content["stock"])]
     return "".join(parts)

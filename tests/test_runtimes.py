@@ -104,7 +104,7 @@ def test_what_is_known_is_kept_and_the_rest_is_checked(
             return {"runs": True, "right": True, "error": None, "agreement": 1.0}
 
     known = [cell(p50_ns=7)]
-    found = runtimes.check_cells(Subject(), "lstm", "one==1.0", None, known)
+    found = list(runtimes.check_cells(Subject(), "lstm", "one==1.0", None, known))
     assert len(found) == 2 * len(runtimes.SCHEMES)
     assert known[0] in found
     assert Subject.checked == [scheme for scheme in runtimes.SCHEMES if scheme != "int8"]
@@ -112,15 +112,15 @@ def test_what_is_known_is_kept_and_the_rest_is_checked(
     assert all(entry["error"] == "does not convert" and not entry["runs"] for entry in fused)
 
 
-def test_state_is_read_again_and_only_one_models_cells_replaced(
+def test_state_is_read_again_and_only_one_cell_replaced(
     runtimes: ModuleType, tmp_path: Path
 ) -> None:
     path = tmp_path / "page.md"
     state = runtimes.State(path)
-    state.put([cell()])
-    state.put([cell("two==2.0")])
+    state.put(cell())
+    state.put(cell("two==2.0"))
     again = runtimes.State(path)
-    again.put([cell(p50_ns=1000, num_runs=5)])
+    again.put(cell(p50_ns=1000, num_runs=5))
     assert len(again.cells) == 2 and again.of("one==1.0", "lstm")[0]["p50_ns"] == 1000
     assert runtimes.State(path).cells == again.cells
     assert "0.9900 · 1 µs (n 5)" in path.read_text("utf-8")
@@ -140,16 +140,14 @@ def test_fastest_of_each_side_make_the_ratio(runtimes: ModuleType, page: ModuleT
                 ]
             }
 
-    class Subject:
-        measured_texts = Path("ids.npy")
-
     names = {"stock-float32": "a", "stock-int8": "d", "tfpipe-int8-loop": "b", "tfpipe-x-y": "c"}
-    rows = [{**cell(), "name": name, "path": path} for name, path in names.items()]
-    wrong = {**cell(right=False, error="agreement"), "name": "stock-x", "path": "e"}
-    found = runtimes.compare_stock(Subject(), [*rows, wrong], Device(), "brief")
+    files = {name: {"path": path} for name, path in names.items()}
+    rows = [{**cell(), "name": name} for name in names]
+    wrong = {**cell(right=False, error="agreement"), "name": "stock-x"}
+    found = runtimes.compare_stock(Path("ids.npy"), files, [*rows, wrong], Device())
     assert (found["stock"], found["tfpipe"]) == ("stock-int8", "tfpipe-int8-loop")
     assert (found["ratio"], found["low"], found["high"]) == (0.5, 0.5, 0.5)
-    text = page.format_stock("old==1", found)
+    text = page.format_stock({"runtime": "old==1", **found})
     assert "`tfpipe-int8-loop` takes **0.500** (95 % interval 0.500 to 0.500)" in text
     assert text.index("| tfpipe-int8-loop |") < text.index("| stock-int8 |")
 
