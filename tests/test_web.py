@@ -5,12 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boards import write_script
 from click.testing import CliRunner
 from conftest import SEQUENCE_LENGTH
 
@@ -317,6 +323,38 @@ def test_browser_device_names() -> None:
         ValueError, match="delegate='gpu' is not for browser:wasm: .* without --delegate"
     ):
         open_device("browser").run(["bench", "--delegate", "gpu", "--", "x"], time_limit_s=1)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is Linux' (util-linux)")
+def test_browser_ends_with_a_host_that_is_killed(tmp_path: Path) -> None:
+    browser = write_script(tmp_path / "browser", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    code = (
+        "import time; from tfpipe.devices.chromium import open_chromium\n"
+        "with open_chromium('about:blank'): time.sleep(60)"
+    )
+    environment = {**os.environ, VARIABLE: str(browser)}
+    host = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text().strip())
+    process = Path("/proc", (tmp_path / "pid").read_text().strip())
+    assert process.is_dir()
+    host.kill()
+    host.wait()
+    wait_until(lambda: is_gone(process))
+
+
+def is_gone(process: Path) -> bool:
+    """Whether nothing of a process runs; who should take note of its end may not have yet."""
+    try:
+        return "\nState:\tZ" in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_missing_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

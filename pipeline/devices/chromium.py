@@ -23,6 +23,8 @@ _FLAGS = (
 # On Linux it is off otherwise. Where there is no GPU, Chromium then takes SwiftShader.
 WEBGPU_FLAGS = ("--enable-unsafe-webgpu",)
 _SAID_BYTES = 1500
+# Linux' way to end a program with the one that started it, killed or not (util-linux).
+_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 
 class Chromium:
@@ -58,7 +60,8 @@ def open_chromium(address: str, flags: Sequence[str] = ()) -> Iterator[Chromium]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log.txt"
         profile = f"--user-data-dir={folder}/profile"
-        command = [program, *_FLAGS.split(), *as_root, *flags, profile, address]
+        bound = _WITH_PARENT if shutil.which(_WITH_PARENT[0]) else ()
+        command = [*bound, program, *_FLAGS.split(), *as_root, *flags, profile, address]
         with log.open("wb") as said:
             process = subprocess.Popen(
                 command,
