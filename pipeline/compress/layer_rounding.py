@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,17 +51,10 @@ def describe_rounding(model: Any, source: Source) -> dict[str, Any] | None:
         return np.concatenate(parts)
 
     exact = run(lambda token_ids: model.float_model(token_ids, training=False))
-    layers = [
-        {
-            "name": name,
-            **compare_logits(
-                exact,
-                run(lambda token_ids, name=name: model.logits_of_one_layer(token_ids, name)),
-                targets,
-            ),
-        }
-        for name in rounded_layer_names(model)
-    ]
+    layers = []
+    for name in rounded_layer_names(model):
+        rounded = run(functools.partial(model.logits_of_one_layer, layer=name))
+        layers.append({"name": name, **compare_logits(exact, rounded, targets)})
     together = run(lambda token_ids: model(token_ids, training=False))
     return {
         "metric": "micro_f1" if targets.ndim == 2 else "accuracy",

@@ -40,8 +40,10 @@ class StoredTensor:
     steps: NDArray[np.float32] | None
 
     @property
-    def integers(self) -> NDArray[np.int8]:
-        """The int8 values of a tensor that has a scale."""
+    def stored(self) -> NDArray[Any]:
+        """What the file holds: int8 where the tensor has a scale, else float32."""
+        if self.steps is None:
+            return self.value
         return np.round(self.value / self.steps).astype(np.int8)
 
 
@@ -69,7 +71,7 @@ def describe_weights(model: keras.Model) -> list[dict[str, Any]]:
     entries = []
     for tensor in stored_tensors(model):
         value, steps = tensor.value, tensor.steps
-        kept = value if steps is None else tensor.integers * steps
+        kept = value if steps is None else tensor.stored * steps
         entry = {
             "name": tensor.name,
             "shape": list(value.shape),
@@ -142,11 +144,7 @@ def signal_to_noise_db(signal: float, noise: float) -> float | None:
 def weight_sizes(model: keras.Model) -> dict[str, int]:
     """Returns `stored_sizes` of a model's weights as the file holds them: int8 where it rounds,
     float32 elsewhere."""
-    parts = [
-        (tensor.value if tensor.steps is None else tensor.integers).tobytes()
-        for tensor in stored_tensors(model)
-    ]
-    return stored_sizes(b"".join(parts))
+    return stored_sizes(b"".join(tensor.stored.tobytes() for tensor in stored_tensors(model)))
 
 
 def compare_sizes(before: keras.Model, after: keras.Model) -> dict[str, Any]:
