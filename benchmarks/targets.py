@@ -27,6 +27,7 @@ SMALL_FOR = {
     "bilstm": ("model.units=16",),
     "textcnn": ("model.filters=16",),
 }
+COLUMNS = ("target", "model", "scheme", "runs", "known", "why")
 BROWSERS = {"browser:wasm": "WebAssembly", "browser:webgpu": "WebGPU"}
 BROWSER_FILE = "browsers.json"
 # Compiling hundreds of steps for a software GPU takes minutes.
@@ -143,20 +144,25 @@ def try_browser(artifact: Path, device: str) -> dict[str, Any]:
         )
         return {"passed": True, "said": f"{done['num_examples']} goldens met"}
     except (ValueError, OSError) as error:
-        said = str(error).split("\n")[0].replace(f"{device}: ", "").replace("|", "/")
+        said = str(error).split("\n")[0].replace(f"{device}: ", "")
         return {"passed": False, "said": f"not: {said[:160]}"}
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Puts the table in its place in a Markdown file."""
-    lines = ["| target | model | scheme | runs | known | seen |", "|---|---|---|---|---|---|"]
-    order = sorted(rows, key=lambda row: (list(TARGETS).index(row["target"]), row["model"]))
-    for row in order:
-        cells = (row[key] for key in ("target", "model", "scheme", "runs", "known", "why"))
-        lines.append("| " + " | ".join(cells) + " |")
+    """Puts rows in their place in a Markdown file's table; rows of other cells stay."""
     head, rest = path.read_text("utf-8").split(BEGIN)
-    _, tail = rest.split(END)
-    path.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{tail}", "utf-8")
+    old, tail = rest.split(END)
+    cells = [line.strip("| ").split(" | ") for line in old.strip().split("\n")[2:]]
+    table = {tuple(cell[:3]): cell for cell in cells if len(cell) == len(COLUMNS)}
+    for row in rows:
+        told = [row[key].replace("|", "/") for key in COLUMNS]
+        table[tuple(told[:3])] = told
+    order = sorted(table, key=lambda key: (list(TARGETS).index(key[0]), key[1]))
+    lines = [" | ".join(table[key]) for key in order]
+    heading = " | ".join([*COLUMNS[:-1], "seen"])
+    text = "\n".join(f"| {line} |" for line in [heading, *lines])
+    text = text.replace("\n", "\n" + "|---" * len(COLUMNS) + "|\n", 1)
+    path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ def _measure(
 ) -> dict[str, Any]:
     artifact = read_artifact(path) if path.is_dir() else None
     data = Path(artifact.model_path).read_bytes() if artifact else path.read_bytes()
-    example = artifact.golden["examples"][0] if artifact else {"text": "", "token_ids": None}
+    nothing: dict[str, Any] = {"text": "", "token_ids": None}
+    example = artifact.golden["examples"][0] if artifact else nothing
     given = _input_of(data, example["token_ids"])
     log = _run_tool(phone, program, data, given, profile, num_threads)
     manifest = artifact.manifest if artifact else None
