@@ -150,10 +150,16 @@ def format_machine(facts: dict[str, Any]) -> str:
     if not facts:
         return ""
     load = facts["load_average"]
-    return (
+    text = (
         f"\nTaken on: {facts['cpu_model']}, {facts['num_cores']} cores, {facts['os']}; load "
         f"average at the start {'unknown' if load is None else f'{load:.1f}'}.\n"
     )
+    if load is not None and load > 1:
+        text += (
+            "Other work ran beside: the figures are too high, those of long calls, which are "
+            "interrupted, most of all. `--latency anew` on a quiet machine takes them again.\n"
+        )
+    return text
 
 
 def format_page(content: dict[str, Any]) -> str:
