@@ -10,9 +10,13 @@ ABOUT = """# Runtimes
 
 Made by `benchmarks/runtimes.py`, whose first lines say how. Command:
 
-    python benchmarks/runtimes.py --runs runs/benchmarks/topics --peers runs/peers/lstm-128 \\
-        --markdown docs/runtimes.md
+    python benchmarks/runtimes.py --runs runs/benchmarks/topics --models lstm transformer average \\
+        --peers runs/peers/lstm-128 --markdown docs/runtimes.md \\
+        --runtimes ai-edge-litert==2.3.0 tflite-runtime==2.14.0 tflite-runtime==2.11.0 \\
+        --python tflite-runtime==2.11.0=PYTHON
 
+PYTHON is a Python 3.7 that has that release; without the last two lines the first two runtimes are
+taken, in environments that are made where they are missing.
 The runs are those of `make bench` (packaged topics, default recipes) and of `benchmarks/peers.py`.
 A cell says: agreement with Keras on the whole test split · p50 of one invoke in µs, batch 1, one
 thread, real texts at their own lengths (n invokes, a model's right files in turn in one process
@@ -150,10 +154,16 @@ def format_machine(facts: dict[str, Any]) -> str:
     if not facts:
         return ""
     load = facts["load_average"]
-    return (
+    text = (
         f"\nTaken on: {facts['cpu_model']}, {facts['num_cores']} cores, {facts['os']}; load "
         f"average at the start {'unknown' if load is None else f'{load:.1f}'}.\n"
     )
+    if load is not None and load > 1:
+        text += (
+            "Other work ran beside: the figures are too high, those of long calls, which are "
+            "interrupted, most of all. `--latency anew` on a quiet machine takes them again.\n"
+        )
+    return text
 
 
 def format_page(content: dict[str, Any]) -> str:

@@ -82,6 +82,13 @@ def test_where_check_was_mistaken_is_told(page: ModuleType) -> None:
     assert "except for: lstm loop float32 one==1.0." in page.format_check([good, bad])
 
 
+def test_a_busy_machine_is_said_to_be_one(page: ModuleType) -> None:
+    facts = {"cpu_model": "Chip", "num_cores": 2, "os": "Linux", "load_average": 0.3}
+    assert page.format_machine(facts).endswith("at the start 0.3.\n")
+    assert "figures are too high" in page.format_machine({**facts, "load_average": 4.2})
+    assert page.format_machine({}) == ""
+
+
 def test_only_right_files_wait_for_a_latency(page: ModuleType) -> None:
     assert page.needs_measuring([cell()])
     assert not page.needs_measuring([cell(p50_ns=5), cell(right=False)])
