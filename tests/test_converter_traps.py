@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from device_runner.interpreter import load_model
+from tfpipe.check import check
 
 CONVERT_LOOP_TO_INT8 = """
 import numpy as np, tensorflow as tf, tf_keras as keras
@@ -77,3 +78,52 @@ def test_fused_lstm_begins_where_the_text_before_it_ended(tmp_path):
     loaded.invoke()
     left = np.abs(loaded.get_output() - model(texts[0]).numpy()[0]).max()
     assert left > 1e-4, "the op begins at zero now: drop the reset"
+
+
+RUN_TEXTS = """
+import sys
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1])
+interpreter.allocate_tensors()
+for token in (1, 3, 1):
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.full(4, token, "i4"))
+    interpreter.invoke()
+    print(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0, 0])
+"""
+
+
+def test_float16_weights_of_a_branch_are_lost_by_the_old_runtime(tmp_path, tflite_runtime_python):
+    """Then `export/target.py` may branch in float16, and `check` be silent about it."""
+    rng = np.random.default_rng(0)
+    table, kernel = (rng.normal(size=(rows, 8)).astype("f4") for rows in (20, 8))
+
+    def choose(token_ids):
+        return tf.cond(
+            tf.reduce_sum(token_ids) > 8,
+            lambda: tf.matmul(tf.gather(table, token_ids), kernel),
+            lambda: tf.gather(table, token_ids) * 2.0,
+        )
+
+    specs = [tf.TensorSpec((4,), tf.int32)]
+    function = tf.function(choose, input_signature=specs, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    path = tmp_path / "model.tflite"
+    path.write_bytes(converter.convert())
+    codes = {
+        runtime: {
+            entry["code"]: entry["severity"] for entry in check(path, runtime=runtime)["findings"]
+        }
+        for runtime in ("tflite-runtime==2.14.0", "ai-edge-litert==2.3.0")
+    }
+    assert codes["tflite-runtime==2.14.0"]["float16-branch"] == "error"
+    assert codes["ai-edge-litert==2.3.0"]["float16-branch"] == "warning"
+    rows = [np.full(4, token, "i4") for token in (1, 3, 1)]
+    np.testing.assert_allclose(run_file(path.read_bytes(), rows[0])[0, 0], 2 * table[1, 0], 1e-2)
+    command = [tflite_runtime_python, "-c", RUN_TEXTS, str(path)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    first, _, third = map(float, child.stdout.split())
+    assert abs(first - 2 * table[1, 0]) < 1e-2
+    assert abs(third - first) > 0.1, "the runtime is mended: allow branches of float16"

@@ -116,7 +116,8 @@ def test_unknown_layer_is_named():
         ("transformer", "int8", "branches", 64, ("branches",)),
         ("transformer", "int8", "static", 64, ("static",)),
         ("transformer", "int8", "unrolled", 64, ("static",)),
-        ("average", "float32", "auto", 64, ("static",)),
+        ("transformer", "float16", "auto", 64, ("static",)),
+        ("average", "float32", "static", 64, ("static",)),
     ],
 )
 def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expected):
@@ -133,6 +134,7 @@ def test_lowerings_of_a_request(model, scheme, lowering, sequence_length, expect
         ({"scheme": "int4"}, "scheme='int4' does not run on target 'cpu'. Use one of"),
         ({"lowering": "rolled"}, "lowering='rolled' does not run on target 'cpu'"),
         ({"lowering": "branches"}, "'branches' does not run on target 'cpu' with model 'lstm'"),
+        ({"lowering": "static"}, "with model 'lstm' and scheme 'float32'. Use auto or one of"),
         ({"lowering": "unrolled", "sequence_length": 1025}, "over 1024 steps .* --lowering auto"),
     ],
 )

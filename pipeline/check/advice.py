@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tfpipe.check.context import CONTROL_FLOW, Subject, name_some, tensors_of
+from tfpipe.check.context import (
+    BRANCHES,
+    CONTROL_FLOW,
+    Subject,
+    called_graphs,
+    name_some,
+    tensors_of,
+)
 from tfpipe.check.findings import Finding, finding
 from tfpipe.check.model import FLOAT_TYPES, QUANTIZED_TYPES, Graph, Operator, Tensor
 from tfpipe.check.runtimes import min_tensorflow, parse_release
@@ -21,6 +28,7 @@ PASSING = frozenset({"CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
 COMPILED_TARGETS = frozenset({"gpu", "web"})
 # The Edge TPU's compiler: "a delegate that only supports static-sized tensors".
 STATIC_TARGETS = frozenset({"edgetpu"})
+OLD_RUNTIME = "tflite-runtime"
 # These refuse the graph, or the part of it behind the loop.
 UNBRANCHED_TARGETS = frozenset({"edgetpu", "gpu", "mediapipe"})
 
@@ -30,6 +38,7 @@ def find_advice(subject: Subject) -> Iterator[Finding]:
     yield from find_dynamic(subject)
     yield from find_state(subject)
     yield from find_control_flow(subject)
+    yield from find_half_branches(subject)
     yield from find_floats(subject)
     yield from find_guards(subject)
     yield from find_two_outputs(subject)
@@ -82,6 +91,26 @@ def find_control_flow(subject: Subject) -> Iterator[Finding]:
         names = ", ".join(f"{name} ({count} times)" for name, count in found.items())
         severity = "error" if subject.target in UNBRANCHED_TARGETS else None
         yield finding("control-flow", f"{names}.", severity=severity)
+
+
+def find_half_branches(subject: Subject) -> Iterator[Finding]:
+    """Yields branches that widen float16 weights: the old runtimes do so once, and lose them."""
+    called = {
+        index
+        for _, operator in subject.operators()
+        if operator.name in BRANCHES
+        for index in called_graphs(operator)
+    }
+    found = [
+        tensor.label
+        for graph, operator in subject.operators()
+        if graph.index in called and operator.name == "DEQUANTIZE"
+        for tensor in tensors_of(graph, operator.inputs)
+        if tensor.dtype == "float16" and tensor.data is not None
+    ]
+    if found:
+        severity = "error" if subject.runtime.name == OLD_RUNTIME else None
+        yield finding("float16-branch", f"{name_some(found, 2)}.", severity=severity)
 
 
 def find_floats(subject: Subject) -> Iterator[Finding]:

@@ -148,6 +148,13 @@ CODES = {
         "Write the graph in one piece: tfpipe export … --lowering unrolled (a recurrence) or "
         "static.",
     ),
+    "float16-branch": Code(
+        "warning",
+        "float16 weights within a branch: tflite-runtime 2.11 and 2.14 lose them when "
+        "another branch runs, and compute something else; ai-edge-litert 2.3 is right",
+        "Write the graph in one piece (tfpipe export … --lowering static), or install "
+        "ai-edge-litert.",
+    ),
     "float-left": Code(
         "warning",
         "a quantized file still holds large float constants",
