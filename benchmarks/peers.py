@@ -269,7 +269,7 @@ class Measurer:
 
         def make() -> dict[str, Any]:
             if not run([*command, "--", str(path)], log, output.with_suffix(".partial")):
-                return {"error": last_words(log)}
+                return {"error": last_words(log).replace(f"{path.parent}/", "")}
             found: dict[str, Any] = json.loads(output.with_suffix(".partial").read_text("utf-8"))
             return found
 
