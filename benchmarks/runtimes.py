@@ -44,7 +44,7 @@ from tfpipe.devices.runner_zip import runner_bytes
 from tfpipe.export.converter import convert_each
 from tfpipe.export.model_file import able_lowerings, make_job
 from tfpipe.export.options import ExportOptions
-from tfpipe.export.target import BRANCHED_MODELS, RECURRENT_MODELS, TARGETS, ExportError
+from tfpipe.export.target import TARGETS, ExportError, every_lowering
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import run_model
 from tfpipe.thresholds import threshold_of
@@ -147,13 +147,6 @@ class Subject:
         }
 
 
-def lowerings_of(model: str) -> tuple[str, ...]:
-    """Returns every way in which a model, as run.json names it, is written for a CPU."""
-    if model in RECURRENT_MODELS:
-        return TARGETS["cpu"].lowerings
-    return ("branches", "static") if model in BRANCHED_MODELS else ("static",)
-
-
 def make_files(subject: Subject, scheme: str, runtime: str) -> dict[str, dict[str, str]]:
     """Makes a scheme's files for a runtime in every lowering, unless they are there.
 
@@ -170,7 +163,8 @@ def make_files(subject: Subject, scheme: str, runtime: str) -> dict[str, dict[st
         tokenizer = load_tokenizer(subject.folder, "base")
         options = ExportOptions(scheme=scheme, runtime=runtime)
         job = make_job(work, subject.folder, options, tokenizer)
-        lowerings = able_lowerings(lowerings_of(subject.folder.read()["model"]), job)
+        model = subject.folder.read()["model"]
+        lowerings = able_lowerings(every_lowering(model, target="cpu", scheme=scheme), job)
         made = {}
         for lowering, found in convert_each(job, work, lowerings).items():
             failed = isinstance(found, ExportError)

@@ -120,16 +120,14 @@ def possible_lowerings(
         raise ExportError(
             f"scheme={scheme!r} does not run on target {target!r}. Use one of {limits.schemes}."
         )
-    is_branched = limits.branches and model in BRANCHED_MODELS and scheme not in UNBRANCHED_SCHEMES
-    whole = ("branches", "static") if is_branched else ("static",)
-    whole = () if model in RECURRENT_MODELS else whole
-    if lowering not in ("auto", *limits.lowerings, *whole):
+    own = every_lowering(model, target=target, scheme=scheme)
+    if lowering not in ("auto", *limits.lowerings, *own):
         raise ExportError(
             f"lowering={lowering!r} does not run on target {target!r} with model {model!r} and "
-            f"scheme {scheme!r}. Use auto or one of {(*limits.lowerings, *whole)}."
+            f"scheme {scheme!r}. Use auto or one of {own}."
         )
-    if whole:
-        return tuple(name for name in whole if lowering in ("auto", name)) or ("static",)
+    if model not in RECURRENT_MODELS:
+        return tuple(name for name in own if lowering in ("auto", name)) or ("static",)
     if (model, scheme) == ("imported_rnn", "int8") and target != "onnx":
         return integer_lowerings(lowering, sequence_length)
     if lowering == "auto":
@@ -147,6 +145,15 @@ def possible_lowerings(
             + ("--lowering auto." if len(limits.lowerings) > 1 else "a shorter one.")
         )
     return possible
+
+
+def every_lowering(model: str, *, target: str, scheme: str) -> tuple[str, ...]:
+    """Returns the ways in which a model, as run.json names it, can be written for a target."""
+    limits = find_target(target)
+    if model in RECURRENT_MODELS:
+        return limits.lowerings
+    is_branched = limits.branches and model in BRANCHED_MODELS and scheme not in UNBRANCHED_SCHEMES
+    return ("branches", "static") if is_branched else ("static",)
 
 
 def integer_lowerings(lowering: str, sequence_length: int) -> tuple[str, ...]:

@@ -27,10 +27,9 @@ from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
 from tfpipe.export.golden import HOSTILE_TEXTS
 from tfpipe.export.target import (
-    BRANCHED_MODELS,
-    RECURRENT_MODELS,
     TARGETS,
     ExportError,
+    every_lowering,
     possible_lowerings,
 )
 from tfpipe.run_folder import RunFolder
@@ -405,15 +404,11 @@ def all_runs(
     yield {name: folder / name for name in MODEL_NAMES}
 
 
-LOWERINGS = {
-    **dict.fromkeys(RECURRENT_MODELS, TARGETS["cpu"].lowerings),
-    **dict.fromkeys(BRANCHED_MODELS, ("branches", "static")),
-}
 PRODUCT = [
     (model, scheme, lowering)
     for model in MODEL_NAMES
     for scheme in TARGETS["cpu"].schemes
-    for lowering in LOWERINGS.get(model, ("static",))
+    for lowering in every_lowering(model, target="cpu", scheme=scheme)
 ]
 
 
