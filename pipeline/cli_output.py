@@ -94,8 +94,10 @@ def format_compression(result: dict[str, Any]) -> str:
 
 def format_scan(scan: dict[str, Any] | None) -> dict[str, str]:
     """Returns {layer: what pruning it alone cost, and to what it was pruned}."""
-    lines = {}
-    for layer in scan["layers"] if scan else []:
+    lines: dict[str, str] = {}
+    if scan is None:
+        return lines
+    for layer in scan["layers"]:
         drop, sparsity = 100 * layer["tried"][0]["drop"], 100 * layer["sparsity"]
         done = "left alone" if not sparsity else f"pruned to {sparsity:.4g} %"
         lines[layer["name"]] = f"{done}; {100 * scan['asked']:.4g} % alone costs {drop:.1f} points"
