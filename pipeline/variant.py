@@ -133,9 +133,9 @@ def read_record(folder: RunFolder, variant: str) -> dict[str, Any]:
     """Returns the compress.json of a compressed variant.
 
     Raises:
-        ValueError: It is missing or damaged.
+        ValueError: There is no such variant, or its record is missing or damaged.
     """
-    path = folder.weights(variant).parent / RECORD_FILE
+    path = check_variant(folder, variant).parent / RECORD_FILE
     try:
         content: dict[str, Any] = json.loads(path.read_text("utf-8"))
         for key in ("methods", "weights_sha256"):

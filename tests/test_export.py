@@ -291,7 +291,10 @@ def test_bad_name_is_refused(run: Path, name: str) -> None:
 
 
 def test_default_name_has_the_variant(quick_convert: Path) -> None:
-    shutil.copytree(quick_convert / "variants" / "base", quick_convert / "variants" / "small")
+    small = shutil.copytree(
+        quick_convert / "variants" / "base", quick_convert / "variants" / "small"
+    )
+    (small / "compress.json").write_text('{"methods": [], "weights_sha256": ""}')
     result = export_artifact(quick_convert, ExportOptions(variant="small"))
     assert result["name"] == "small-cpu-float32"
     assert read_artifact(result["artifact"]).manifest.variant == "small"
