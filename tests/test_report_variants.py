@@ -151,11 +151,11 @@ def test_variants_are_compared_file_by_file(run: Path) -> None:
 def test_weights_are_compared_in_three_sizes(run: Path) -> None:
     rows = {row[0]: row[1:] for row in texts(weights_table(write_report(run)))}
     assert rows["half (shrink 0.5)"] == [
+        "prune: 5 epochs, best 4 (1 min 02 s)",
         "140,000",
         "500 kB (efficiency 0.750)",
         "152 kB (efficiency 0.920)",
         "141 kB (efficiency 0.925)",
-        "prune: 5 epochs, best 4 (1 min 02 s)",
     ]
 
 

@@ -100,7 +100,7 @@ def _variants(report: dict[str, Any]) -> Html:
     parts = [html_table(compared, "wide cards"), tag("h3", weights.title)]
     parts.append(html_table(weights, "wide cards"))
     for table in rounding_tables.cost_tables(report):
-        parts += [tag("h3", table.title), _foldable(table)]
+        parts += [tag("h3", table.title), _foldable(table, "cards")]
     return _section("Variants", *parts)
 
 

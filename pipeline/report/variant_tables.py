@@ -109,16 +109,15 @@ def weights_table(report: dict[str, Any]) -> Table:
     """Returns what each variant did to the size of the weights, and what its training took."""
     columns = (
         Column("Variant"),
-        Column("Parameters", numeric=True),
-        *(Column(heading, numeric=True) for heading in _WAYS.values()),
         Column("Training"),
+        *(Column(heading, numeric=True) for heading in ("Parameters", *_WAYS.values())),
     )
     rows = tuple(
         (
             Cell(variant["name"], note=made_by(variant)),
+            _training(variant["training"]),
             Cell(format_count(variant["parameters"])),
             *(_efficiency(variant["sizes"], way) for way in _WAYS),
-            _training(variant["training"]),
         )
         for variant in report["variants"]
     )
