@@ -20,12 +20,13 @@ from tfpipe.run_folder import RunFolder
 
 HEADING = "## Measured\n"
 ABOUT = """
-Made by `python benchmarks/short_texts.py` on runs of the default recipes: {scheme}, ai-edge-litert
-2.3.0, one thread, x86-64 with 2 MiB of L2. *tokens* is the mean over the test texts, of those that
-the sequence holds. A call's mean time is that over all texts, as they are and joined until nothing
-is padding; all files of a run were measured in turn. *of full* is the one over the other, and *of
-one graph* the mean over texts as they are against that of the file that has the full length alone
-(`unrolled` or `static`).
+Made by `python benchmarks/short_texts.py` on runs of the default recipes, and on the Transformer of
+[peers.md](peers.md) (2 layers of 128; "peers"): {scheme}, ai-edge-litert 2.3.0, one thread, x86-64
+with 2 MiB of L2. *tokens* is the mean over the test texts, of those that the sequence holds. A
+call's mean time is that over all texts, as they are and joined until nothing is padding; all files
+of a run were measured in turn. *of full* is the one over the other, and *of one graph* the mean
+over texts as they are against that of the file that has the full length alone (`unrolled` or
+`static`).
 """
 SCHEME = "dynamic_int8"
 # Name → options of `tfpipe export`; the first has one graph of the full length.

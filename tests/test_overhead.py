@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import load_benchmark
 
 from device_runner.turn import Contestant, Turn
 
 
 @pytest.fixture(scope="module")
 def overhead() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "overhead.py"
-    spec = importlib.util.spec_from_file_location("overhead", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("overhead")
 
 
 def record(ratio: float, interval: list[float], beyond: int = 0, overhead_ns: int = 700) -> Any:

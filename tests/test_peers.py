@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,27 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import load_benchmark
 
 from tfpipe import bootstrap
 
 
-def load(name: str) -> ModuleType:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(folder)
-
-
 @pytest.fixture(scope="module")
 def peers() -> ModuleType:
-    return load("peers")
+    return load_benchmark("peers")
 
 
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    return load("peer_tables")
+    return load_benchmark("peer_tables")
 
 
 def samples(median_ns: float) -> list[int]:

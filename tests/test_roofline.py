@@ -3,9 +3,6 @@ ran, products that the runtime computes as NumPy does."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from conftest import load_benchmark
 
 from tfpipe.check.parse import read_model
 from tfpipe.export.lowering import inference_form
@@ -27,23 +25,14 @@ PEAKS = {
 MULTIPLY_ADDS = LENGTH * 2 * UNITS * 4 * UNITS + UNITS * CLASSES
 
 
-def load(name: str) -> ModuleType:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(folder)
-
-
 @pytest.fixture(scope="module")
 def roofline() -> ModuleType:
-    return load("roofline")
+    return load_benchmark("roofline")
 
 
 @pytest.fixture(scope="module")
 def ceilings() -> ModuleType:
-    return load("ceilings")
+    return load_benchmark("ceilings")
 
 
 def rows() -> list[np.ndarray]:
@@ -119,7 +108,7 @@ def test_fused_lstm_reads_the_weights_of_its_state_in_every_step(roofline: Modul
 
 def test_onnx_file_of_the_same_function_has_the_same_multiply_adds(roofline: ModuleType) -> None:
     tf2onnx = pytest.importorskip("tf2onnx")
-    load("onnx_work")  # which roofline imports when it meets such a file
+    load_benchmark("onnx_work")  # which roofline imports when it meets such a file
     inputs = tf_keras.Input(batch_shape=(1, LENGTH), dtype=tf.int32)
     values = tf_keras.layers.Embedding(40, UNITS)(inputs)
     values = tf_keras.layers.Dense(CLASSES)(tf_keras.layers.LSTM(UNITS)(values))

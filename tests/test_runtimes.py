@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import load_benchmark
 
 from device_runner.manifest import MODEL_FILE
 
 
 @pytest.fixture(scope="module")
 def runtimes() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-        yield importlib.import_module("runtimes")
+    return load_benchmark("runtimes")
 
 
 @pytest.fixture(scope="module")

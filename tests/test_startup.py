@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
@@ -10,16 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from conftest import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def startup() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "startup.py"
-    spec = importlib.util.spec_from_file_location("startup", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("startup")
 
 
 def test_starts_are_timed_to_their_first_output(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from conftest import load_benchmark
 
 from tfpipe.cli import cli
 from tfpipe.devices.software_gpu import gpu_environment
@@ -21,12 +21,7 @@ from tfpipe.web.package import find_packages
 
 @pytest.fixture(scope="module")
 def targets() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "targets.py"
-    spec = importlib.util.spec_from_file_location("targets", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("targets")
 
 
 def test_every_scheme_of_every_target_has_a_row(targets: Any) -> None:
