@@ -18,7 +18,7 @@ from device_runner import profiles
 from device_runner.artifact import read_artifact
 from tfpipe import bench as bench_module
 from tfpipe import devices
-from tfpipe.bench_progress import BenchProgress
+from tfpipe.bench.progress import BenchProgress
 from tfpipe.devices import DeviceLostError, RunnerDiedError, open_device
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.runner import run_process

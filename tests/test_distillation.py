@@ -14,11 +14,11 @@ import pytest
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
 from tfpipe.data import open_dataset
-from tfpipe.distillation import Lessons
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
-from tfpipe.teacher import Teaching, open_lessons
 from tfpipe.train import DataOptions, train
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.teacher import Teaching, open_lessons
 from tfpipe.variant import load_model, load_tokenizer
 
 SETTINGS = {"teacher_temperature": 3.0, "teacher_weight": 0.6}

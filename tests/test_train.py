@@ -19,11 +19,11 @@ import tensorflow as tf
 
 import tfpipe
 from device_runner.encode import read_vocabulary
-from tfpipe import quiet, run_record, variant, verb, versions
+from tfpipe import quiet, variant, verb, versions
+from tfpipe.cli.progress import ProgressDisplay
 from tfpipe.fit_progress import Progress
-from tfpipe.progress import ProgressDisplay
 from tfpipe.run_folder import RunFolder
-from tfpipe.train import DataOptions, train
+from tfpipe.train import DataOptions, run_record, train
 
 LINE = {
     "epoch": 1,
@@ -153,7 +153,7 @@ def test_wordpiece_texts_are_cut_anew_in_training(tmp_path, colours, small_recip
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from tfpipe import fit
+from tfpipe.train import fit
 from tfpipe.config import Recipe
 from tfpipe.train import train
 fit.CHECKPOINT_SECONDS = 0
@@ -403,7 +403,7 @@ def test_without_tensorboard_nothing_begins(tmp_path, small_recipe, monkeypatch)
 
 def test_event_files_that_cannot_be_written_are_an_os_error(tmp_path):
     pytest.importorskip("tensorboard")
-    from tfpipe.tensorboard import EpochLog
+    from tfpipe.train.tensorboard import EpochLog
 
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file/log cannot be written: "):
@@ -437,7 +437,7 @@ def test_off_a_terminal_an_epoch_is_a_line(capsys):
 TERMINAL_CHILD = """
 import sys, time
 from tfpipe.fit_progress import Progress
-from tfpipe.progress import ProgressDisplay
+from tfpipe.cli.progress import ProgressDisplay
 line = dict(epoch=1, loss=0.5, accuracy=0.75, val_loss=0.25, val_accuracy=1.0, seconds=1.0)
 with ProgressDisplay() as display:
     for step in range(int(sys.argv[1]), 41):
@@ -519,7 +519,7 @@ def test_verbs_are_modules_that_can_be_called(tmp_path):
     assert tfpipe.train.DataOptions is DataOptions
     with pytest.raises(ValueError, match="neither a file nor a packaged data set"):
         tfpipe.train("no such file", tmp_path / "run")
-    verb.make_callable("tfpipe.run_record", lambda value: value + 1)
+    verb.make_callable("tfpipe.train.run_record", lambda value: value + 1)
     assert run_record(1) == 2
 
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runner.manifest import Manifest, parse_manifest, write_manifest
-from tfpipe import comparison, run_model
+from tfpipe import run_model
 from tfpipe import verify as verify_module
 from tfpipe.bench import bench
 from tfpipe.cli import cli
@@ -24,10 +24,10 @@ from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
 from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
-from tfpipe.origin import find_run
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS, threshold_of
-from tfpipe.verify import VerificationError, verify
+from tfpipe.verify import VerificationError, comparison, verify
+from tfpipe.verify.origin import find_run
 
 Plant = Callable[..., Path]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfpipe.teacher import Teaching
+from tfpipe.train.teacher import Teaching
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 from device_runner.encode import Tokenizer
 from tfpipe.compress.options import CompressOptions
-from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset, open_dataset
-from tfpipe.distillation import Lessons
 from tfpipe.run_folder import RunFolder
-from tfpipe.teacher import open_lessons
 from tfpipe.train import encode_splits
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.teacher import open_lessons
 from tfpipe.variant import IMPORTED_MODELS, load_tokenizer, read_recipe
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_output import format_option, print_result
-from tfpipe.cli_paths import FILE, RUN
+from tfpipe.cli.output import format_option, print_result
+from tfpipe.cli.paths import FILE, RUN
 
 
 @click.command()
@@ -46,14 +46,14 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
     Example:
       tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
     """
-    from tfpipe.cli_output import format_compression
-    from tfpipe.progress import ProgressDisplay
+    from tfpipe.cli.output import format_compression
+    from tfpipe.cli.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow
 
     import_tensorflow()
     from tfpipe.compress.options import CompressOptions
     from tfpipe.compress.variant import compress
-    from tfpipe.teacher import Teaching
+    from tfpipe.train.teacher import Teaching
 
     teaching = Teaching(options.pop("teachers"), options.pop("unlabelled"))
     chosen = CompressOptions(**options, teaching=teaching)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tfpipe.baseline import evaluate_baselines
-from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset
-from tfpipe.fit import Trainer
 from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
-from tfpipe.plan import Plan
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.fit import Trainer
+from tfpipe.train.plan import Plan
 from tfpipe.versions import now, read_versions
 
 SCHEMA_VERSION = 1

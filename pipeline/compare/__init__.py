@@ -10,12 +10,12 @@ from typing import Any
 from device_runner.files import write_file_atomic
 from device_runner.profiles import as_profile, longest_ns, profile_options
 from tfpipe.bench import bench_together, placed
-from tfpipe.bench_file import format_record
-from tfpipe.bench_subject import MeasureOptions as MeasureOptions
-from tfpipe.bench_subject import subject_of
-from tfpipe.bootstrap import CONFIDENCE, REPLICATES, Ratio, ratio_of_medians
-from tfpipe.comparable import match_results, read_results, refuse_differences
-from tfpipe.compare_text import format_comparison as format_comparison
+from tfpipe.bench.file import format_record
+from tfpipe.bench.subject import MeasureOptions as MeasureOptions
+from tfpipe.bench.subject import subject_of
+from tfpipe.compare.bootstrap import CONFIDENCE, REPLICATES, Ratio, ratio_of_medians
+from tfpipe.compare.comparable import match_results, read_results, refuse_differences
+from tfpipe.compare.text import format_comparison as format_comparison
 from tfpipe.devices import open_device
 from tfpipe.verb import make_callable
 
@@ -55,7 +55,7 @@ def compare(
         a: What was: artifact folder, .tflite or results .json.
         b: What is, of the same sort.
         max_regression: Share that B may be slower, from 0 to 10.
-        allow_different: Keys of `tfpipe.comparable.FIELDS` that may differ.
+        allow_different: Keys of `tfpipe.compare.comparable.FIELDS` that may differ.
         options: How to measure artifacts; files of results need none of it.
         output: Where to write the record, with all samples if it was measured now.
 

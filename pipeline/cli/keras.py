@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_paths import FILE
+from tfpipe.cli.paths import FILE
 
 OPTIONS = (
     click.option(

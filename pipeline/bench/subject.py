@@ -10,7 +10,7 @@ from device_runner.artifact import read_artifact
 from device_runner.loading import default_delegate
 from device_runner.profiles import Profile
 from tfpipe.run_folder import RunFolder
-from tfpipe.verified import require_verified
+from tfpipe.verify.verified import require_verified
 
 
 @dataclass(frozen=True)

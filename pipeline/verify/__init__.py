@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.files import write_json_atomic
 from device_runner.loading import TARGET_DELEGATES
-from tfpipe.bucket_verification import verify_buckets
-from tfpipe.comparison import check_figures, check_outputs, compare, encode_labels
 from tfpipe.data import read_labelled
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
-from tfpipe.gpu_verification import verify_on_gpu
-from tfpipe.origin import check_files, check_origin, find_run
 from tfpipe.run_folder import RunFolder
 from tfpipe.run_model import TIME_LIMIT_SECONDS, ModelRun, run_model
 from tfpipe.thresholds import THRESHOLDS as THRESHOLDS
@@ -31,6 +27,10 @@ from tfpipe.variant import (
     read_labels,
 )
 from tfpipe.verb import make_callable
+from tfpipe.verify.buckets import verify_buckets
+from tfpipe.verify.comparison import check_figures, check_outputs, compare, encode_labels
+from tfpipe.verify.gpu import verify_on_gpu
+from tfpipe.verify.origin import check_files, check_origin, find_run
 from tfpipe.versions import now
 
 MIN_EXAMPLES = 20  # fewer say nothing about a share of 98 %

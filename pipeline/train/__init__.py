@@ -12,18 +12,18 @@ from typing import Any
 from device_runner.encode import Tokenizer
 from device_runner.files import write_json_atomic
 from tfpipe.config import Recipe, load_recipe
-from tfpipe.corpus import EncodedSplit, encode_split
 from tfpipe.data import Dataset, open_dataset
-from tfpipe.fit import Trainer
 from tfpipe.fit_progress import Progress
 from tfpipe.models import MODELS
-from tfpipe.plan import Plan, make_plan
-from tfpipe.plan_file import load_plan, save_plan
 from tfpipe.run_folder import RunFolder
-from tfpipe.run_record import data_paths, describe_run
-from tfpipe.subword_dropout import MAX_TEXTS, SubwordDropout
-from tfpipe.teacher import Teaching, open_lessons
-from tfpipe.tensorboard import check_tensorboard
+from tfpipe.train.corpus import EncodedSplit, encode_split
+from tfpipe.train.fit import Trainer
+from tfpipe.train.plan import Plan, make_plan
+from tfpipe.train.plan_file import load_plan, save_plan
+from tfpipe.train.run_record import data_paths, describe_run
+from tfpipe.train.subword_dropout import MAX_TEXTS, SubwordDropout
+from tfpipe.train.teacher import Teaching, open_lessons
+from tfpipe.train.tensorboard import check_tensorboard
 from tfpipe.variant import BASE, save_weights
 from tfpipe.verb import make_callable
 

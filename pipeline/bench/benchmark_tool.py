@@ -14,9 +14,9 @@ import numpy as np
 from device_runner.artifact import read_artifact
 from device_runner.files import write_file_atomic
 from device_runner.profiles import Profile
-from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
-from tfpipe.bench_subject import subject_of
-from tfpipe.benchmark_log import parse_delegate, parse_log
+from tfpipe.bench.benchmark_log import parse_delegate, parse_log
+from tfpipe.bench.file import SAMPLES, format_record, write_to_runs
+from tfpipe.bench.subject import subject_of
 from tfpipe.check.parse import read_model
 from tfpipe.devices import DeviceLostError
 from tfpipe.devices.address import parse_address

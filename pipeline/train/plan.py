@@ -12,8 +12,8 @@ from device_runner.encode import Tokenizer
 from tfpipe.config import AUTO, AUTO_NUMBERS, Recipe
 from tfpipe.data import Dataset, Split, sample_indices
 from tfpipe.tokenizer import choose_sequence_length, choose_tokenizer
-from tfpipe.tokenizer_rules import spec_of
-from tfpipe.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
+from tfpipe.tokenizer.rules import spec_of
+from tfpipe.tokenizer.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
 
 # Texts that a choice looks at: the choice no longer changes with more, the time does.
 SAMPLE_TEXTS = 20_000

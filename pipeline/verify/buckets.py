@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.manifest import Manifest
-from tfpipe.comparison import finite
 from tfpipe.devices import Device
 from tfpipe.metrics import predict_labels
 from tfpipe.run_model import run_in_every_bucket
 from tfpipe.thresholds import Threshold
+from tfpipe.verify.comparison import finite
 
 # Texts of the test split that run in every graph which they fit, beside one of every length.
 MAX_EXAMPLES = 500

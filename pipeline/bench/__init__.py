@@ -11,10 +11,10 @@ from typing import Any
 from device_runner.files import write_file_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
-from tfpipe.bench_file import SAMPLES, format_record, write_to_runs
-from tfpipe.bench_ops import profile_ops
-from tfpipe.bench_subject import MeasureOptions, Subject, refuse_mixed, subject_of
-from tfpipe.bench_table import format_bench as format_bench
+from tfpipe.bench.file import SAMPLES, format_record, write_to_runs
+from tfpipe.bench.ops import profile_ops
+from tfpipe.bench.subject import MeasureOptions, Subject, refuse_mixed, subject_of
+from tfpipe.bench.table import format_bench as format_bench
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.verb import make_callable
 
@@ -33,7 +33,7 @@ def bench(paths: Sequence[Path], *, output: Path | None = None, **settings: Any)
         paths: Artifact folders and bare .tflite files.
         output: Where to write the results; without it they go to RUN/bench of each run.
         **settings: `device`, `profile`, `num_threads`, `texts` and `delegate`, the attributes of
-            `tfpipe.bench_subject.MeasureOptions`.
+            `tfpipe.bench.subject.MeasureOptions`.
 
     Returns:
         `created`, `settings`, `results` (DESIGN.md's record, one for each path that could be

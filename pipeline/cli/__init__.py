@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from tfpipe import __version__
-from tfpipe.cli_bench import bench
-from tfpipe.cli_check import check
-from tfpipe.cli_compare import compare
-from tfpipe.cli_compress import compress
-from tfpipe.cli_devices import deploy, device_options, list_devices, runner
-from tfpipe.cli_keras import find_run, keras_options
-from tfpipe.cli_output import Commands, format_export, format_option, print_result
-from tfpipe.cli_paths import ARTIFACT, FILE, RUN
-from tfpipe.cli_serve import serve
+from tfpipe.cli.bench import bench
+from tfpipe.cli.check import check
+from tfpipe.cli.compare import compare
+from tfpipe.cli.compress import compress
+from tfpipe.cli.devices import deploy, device_options, list_devices, runner
+from tfpipe.cli.keras import find_run, keras_options
+from tfpipe.cli.output import Commands, format_export, format_option, print_result
+from tfpipe.cli.paths import ARTIFACT, FILE, RUN
+from tfpipe.cli.serve import serve
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
 
@@ -65,13 +65,13 @@ def train(data: str, run: Path, **options: Any) -> None:
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
-    from tfpipe.cli_output import format_training
-    from tfpipe.progress import ProgressDisplay
+    from tfpipe.cli.output import format_training
+    from tfpipe.cli.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow
 
     import_tensorflow()
-    from tfpipe.teacher import Teaching
     from tfpipe.train import DataOptions, train
+    from tfpipe.train.teacher import Teaching
 
     teaching = Teaching(options["teachers"], options["unlabelled"])
     existing = "resume" if options["resume"] else "overwrite" if options["overwrite"] else "refuse"
@@ -235,7 +235,3 @@ cli.add_command(serve)
 def main() -> None:
     """Runs the command line."""
     cli.main(prog_name="tfpipe")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_output import format_lines, format_option, print_result
-from tfpipe.cli_paths import ARTIFACT
+from tfpipe.cli.output import format_lines, format_option, print_result
+from tfpipe.cli.paths import ARTIFACT
 
 _HELP = (
     "local, ssh://user@host[:port], adb[:serial], browser[:webgpu], a name from devices.toml, or "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_output import format_option, print_result
+from tfpipe.cli.output import format_option, print_result
 
 _PATH = click.Path(exists=True, path_type=Path)
 
@@ -75,7 +75,7 @@ def compare(a: Path, b: Path, output_format: str, **options: Any) -> None:
       tfpipe compare old/exports/cpu-int8 new/exports/cpu-int8 --max-regression 5%
     """
     from device_runner.profiles import choose_profile
-    from tfpipe.bench_progress import BenchProgress
+    from tfpipe.bench.progress import BenchProgress
     from tfpipe.compare import MeasureOptions, compare, format_comparison
 
     profile = choose_profile(options.pop("profile"))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.encode import Tokenizer, TokenizerSpec
-from tfpipe.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
+from tfpipe.tokenizer.vocabulary import choose_vocabulary_size, count_tokens, train_vocabulary
 
 # Longest run of tokens that is one feature: two words, or about one of them in characters.
 _NGRAM_TOKENS = {"word": 2, "wordpiece": 2, "char": 4}

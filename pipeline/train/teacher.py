@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.texts import read_texts
-from tfpipe.corpus import encode_split
 from tfpipe.data import Dataset, Split, clean_text
-from tfpipe.distillation import Lessons
-from tfpipe.inference import add_logits, make_infer
 from tfpipe.run_folder import RunFolder
+from tfpipe.train.corpus import encode_split
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.inference import add_logits, make_infer
 from tfpipe.variant import (
     BASE,
     IMPORTED_MODELS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tfpipe.cli_output import format_option, print_result
+from tfpipe.cli.output import format_option, print_result
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfpipe.tfidf import Matrix
+from tfpipe.baseline.tfidf import Matrix
 
 # LIBLINEAR's own stopping criterion for this solver. scikit-learn's 1e-4 takes many times as long
 # and changes the accuracy on the benchmark data sets by less than 0.1 points.

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_devices import device_options
-from tfpipe.cli_output import format_option, print_result
+from tfpipe.cli.devices import device_options
+from tfpipe.cli.output import format_option, print_result
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -58,8 +58,8 @@ def bench(
 
     from device_runner.profiles import OP_RUNS, choose_profile
     from tfpipe.bench import format_bench
-    from tfpipe.bench_progress import BenchProgress
-    from tfpipe.benchmark_tool import bench_with_tool
+    from tfpipe.bench.benchmark_tool import bench_with_tool
+    from tfpipe.bench.progress import BenchProgress
     from tfpipe.fleet import bench_fleet
 
     duration, rate = options.pop("duration"), options.pop("rate")

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfpipe.data import sample_indices
-from tfpipe.tokenizer_proxy import score_tokenizer
-from tfpipe.tokenizer_rules import tokenizer_spec as tokenizer_spec
-from tfpipe.vocabulary import choose_vocabulary_size as choose_vocabulary_size
-from tfpipe.vocabulary import count_tokens as count_tokens
-from tfpipe.vocabulary import train_vocabulary as train_vocabulary
+from tfpipe.tokenizer.proxy import score_tokenizer
+from tfpipe.tokenizer.rules import tokenizer_spec as tokenizer_spec
+from tfpipe.tokenizer.vocabulary import choose_vocabulary_size as choose_vocabulary_size
+from tfpipe.tokenizer.vocabulary import count_tokens as count_tokens
+from tfpipe.tokenizer.vocabulary import train_vocabulary as train_vocabulary
 
 KINDS = ("word", "wordpiece", "char")
 # The kind that is taken unless another is clearly better. Pieces know no unknown word, need a third

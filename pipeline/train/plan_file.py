@@ -14,9 +14,9 @@ from device_runner.encode import format_vocabulary, read_vocabulary
 from device_runner.files import write_file_atomic, write_json_atomic
 from tfpipe.config import Recipe
 from tfpipe.data import PACKAGED, Dataset, Split, sample_indices
-from tfpipe.plan import Plan
 from tfpipe.run_folder import MAX_CALIBRATION_EXAMPLES, MAX_TEST_EXAMPLES, RunFolder
-from tfpipe.teacher import Teaching
+from tfpipe.train.plan import Plan
+from tfpipe.train.teacher import Teaching
 
 
 def load_plan(

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from tfpipe.cli_output import format_lines, format_option, print_result
-from tfpipe.cli_paths import ARTIFACT, FILE
+from tfpipe.cli.output import format_lines, format_option, print_result
+from tfpipe.cli.paths import ARTIFACT, FILE
 
 
 @click.command()
@@ -40,7 +40,7 @@ def serve(artifacts: tuple[Path, ...], output_format: str, **options: Any) -> No
     """
     import threading
 
-    from tfpipe.bench_table import format_bench
+    from tfpipe.bench.table import format_bench
     from tfpipe.serve import serve
 
     def announce(result: dict[str, Any]) -> None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tfpipe.baseline.linear import LinearModel, fit_linear
+from tfpipe.baseline.tfidf import VECTORIZERS, Vectorizer
 from tfpipe.data import Dataset, Split, shuffled_indices
-from tfpipe.linear import LinearModel, fit_linear
 from tfpipe.metrics import score_predictions
-from tfpipe.tfidf import VECTORIZERS, Vectorizer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.encode import Tokenizer
-from tfpipe.subword_dropout import SubwordDropout
+from tfpipe.train.subword_dropout import SubwordDropout
 
 WRITE_TOKENS = 1 << 18  # ids held in memory before they are written
 BUCKET_BATCHES = 32  # batches whose texts are sorted by length together

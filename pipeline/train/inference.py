@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfpipe.corpus import EncodedSplit
+from tfpipe.train.corpus import EncodedSplit
 
 EVALUATION_BATCH = 256
 

@@ -12,14 +12,15 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
-from tfpipe.corpus import EncodedSplit
-from tfpipe.distillation import Lessons
 from tfpipe.fit_progress import Progress
-from tfpipe.inference import compute_logits, make_infer
 from tfpipe.metrics import deciding_score, near_best, predict_labels, score_predictions
 from tfpipe.models.constraints import project_gradients
-from tfpipe.optimization import (
+from tfpipe.run_folder import RunFolder
+from tfpipe.train.checkpoint import TrainingState, load_checkpoint, save_checkpoint, write_history
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.inference import compute_logits, make_infer
+from tfpipe.train.optimization import (
     average_weights,
     averaging_decay,
     cross_entropy,
@@ -30,8 +31,7 @@ from tfpipe.optimization import (
     wants_mixed_precision,
     weigh_classes,
 )
-from tfpipe.run_folder import RunFolder
-from tfpipe.tensorboard import EpochLog
+from tfpipe.train.tensorboard import EpochLog
 
 CHECKPOINT_SECONDS = 60  # a killed training loses at most this, and the step it was in
 
