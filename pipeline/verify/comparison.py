@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfpipe.metrics import confusion_matrix, predict_labels, score_predictions
+from tfpipe.metrics import THRESHOLD, confusion_matrix, predict_labels, score_predictions
 from tfpipe.thresholds import Threshold
 
 # Keras' scores of different texts that lie nearer than a few quanta (1/256) may be one in int8.
 MIN_SPREAD = 0.02
+# A prediction by less, two quanta of int8 probabilities, may fall either way by rounding alone.
+CLEAR_MARGIN = 2 / 256
 
 
 def compare(
@@ -35,26 +37,41 @@ def compare(
         "metric": its name; "keras", "artifact": its value for both, a fraction; "agreement":
         fraction of texts with the same prediction; "max_abs_error", "mean_abs_error" between the
         probabilities, "median_abs_error" of the texts' largest ones, None where some are not
-        finite; "num_examples"; "macro_f1" and "confusion_matrix" of the file.
+        finite; "num_examples"; "clear_agreement": the agreement on those "num_clear_examples" texts
+        that Keras predicts by more than 2/256, None without any; "macro_f1" and "confusion_matrix"
+        of the file.
     """
     metric = "micro_f1" if multi_label else "accuracy"
     wanted = predict_labels(scores, multi_label=multi_label)
     found = predict_labels(outputs, multi_label=multi_label)
-    same = wanted == found
+    same = (wanted == found).all(1) if multi_label else wanted == found
+    clear = find_margins(scores, multi_label=multi_label) > CLEAR_MARGIN
     errors = np.abs(outputs - scores)
     figures = score_predictions(targets, found, len(names))
     return {
         "metric": metric,
         "keras": score_predictions(targets, wanted, len(names))[metric],
         "artifact": figures[metric],
-        "agreement": float((same.all(1) if multi_label else same).mean()),
+        "agreement": float(same.mean()),
         "max_abs_error": finite(errors.max()),
         "mean_abs_error": finite(errors.mean()),
         "median_abs_error": finite(np.median(errors.max(1))),
         "num_examples": len(scores),
+        "clear_agreement": float(same[clear].mean()) if clear.any() else None,
+        "num_clear_examples": int(clear.sum()),
         "macro_f1": figures["macro_f1"],
         "confusion_matrix": confusion_matrix(targets, found, names),
     }
+
+
+def find_margins(scores: NDArray[np.float32], *, multi_label: bool) -> NDArray[np.float32]:
+    """Returns by how much each prediction is made, `(n,)`: how far the highest probability is from
+    the next one; with several labels, how far the nearest one is from the threshold."""
+    if multi_label:
+        nearest: NDArray[np.float32] = np.abs(scores - THRESHOLD).min(1)
+        return nearest
+    highest = np.sort(scores, axis=1)
+    return highest[:, -1] - highest[:, -2]
 
 
 def finite(value: np.floating[Any]) -> float | None:
