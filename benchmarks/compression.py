@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,12 @@ SMALLER = {
     "shrink 0.7": Cell(("--shrink", "0.7"), "dynamic_int8"),
     "shrink 0.5, taught": Cell(("--shrink", "0.5", "TEACHERS"), "dynamic_int8"),
 }
+# name → who teaches, beside the labels; "RUNS" stands for those of MODELS
+TEACHERS: dict[str, tuple[str, ...]] = {
+    "alone": (),
+    "taught by both": ("RUNS",),
+    "taught by TF-IDF": ("--teacher", "tfidf"),
+}
 # name → (model, recipe values)
 STUDENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "average": ("average", ()),
@@ -102,11 +109,12 @@ class Benchmark:
         """Returns the folder of a model's run."""
         return self.runs / self.name / (model if self.seed == 1 else f"{model}-{self.seed}")
 
-    def student(self, name: str, *, taught: bool) -> Path:
+    def student(self, name: str, teachers: str) -> Path:
         """Returns the folder of a student's run."""
         model, values = STUDENTS[name]
-        plain = model if not values else name.replace(" ", "-")
-        return self.run(f"{plain}-taught" if taught else plain)
+        plain = name if values else model
+        full = plain if teachers == "alone" else f"{plain} {teachers}"
+        return self.run(full.replace(" ", "-"))
 
     def data(self) -> list[str]:
         """Returns what `tfpipe train` is told of the table."""
@@ -115,13 +123,13 @@ class Benchmark:
         folder = make_dataset(self.name, self.runs / "data", shared=Path("../shared/data"))
         return [str(folder / "train.csv"), "--test", str(folder / "test.csv")]
 
-    def train(self, run: Path, model: str, *values: str, teachers: bool = False) -> None:
+    def train(self, run: Path, model: str, *values: str, teachers: Sequence[str] = ()) -> None:
         """Trains a run that is not there."""
         if (run / "run.json").is_file():
             return
         settings = (f"train.seed={self.seed}", *values)
         options = [part for value in settings for part in ("--set", value)]
-        options += self.teachers() if teachers else []
+        options += self.teachers() if "RUNS" in teachers else teachers
         tfpipe("train", *self.data(), "--run", run, "--model", model, *options, "--resume")
 
     def teachers(self) -> list[str]:
@@ -224,33 +232,27 @@ def fill_students(runs: Path, options: argparse.Namespace) -> None:
             for model in MODELS:
                 benchmark.train(benchmark.run(model), model)
             for student, (model, values) in STUDENTS.items():
-                for taught in (False, True):
-                    run = benchmark.student(student, taught=taught)
-                    benchmark.train(run, model, *values, teachers=taught)
+                for name_of, teachers in TEACHERS.items():
+                    run = benchmark.student(student, name_of)
+                    benchmark.train(run, model, *values, teachers=teachers)
                 show_students(runs, options.page)
 
 
 def show_students(runs: Path, page: Path) -> None:
-    """Writes the table of STUDENTS: of each set and student, the runs of each seed."""
+    """Writes the table of STUDENTS: of each set, student and teachers, the run alone and the run
+    taught of each seed."""
     found = {}
     for name in SETS:
         for student in STUDENTS:
-            benchmarks = [Benchmark(runs, name, seed) for seed in SETS[name]]
-            pairs = [
-                [
-                    read(each.student(student, taught=taught) / "run.json")
-                    for taught in (False, True)
+            for teachers in list(TEACHERS)[1:]:
+                pairs = [
+                    [
+                        read(Benchmark(runs, name, seed).student(student, who) / "run.json")
+                        for who in ("alone", teachers)
+                    ]
+                    for seed in SETS[name]
                 ]
-                for each in benchmarks
-            ]
-            teachers = [
-                [read(each.run(model) / "run.json") for model in MODELS] for each in benchmarks
-            ]
-            found[name, student] = [
-                (*pair, others)
-                for pair, others in zip(pairs, teachers, strict=True)
-                if all(pair) and all(others)
-            ]
+                found[name, student, teachers] = [pair for pair in pairs if all(pair)]
     write_students(page, found)
 
 

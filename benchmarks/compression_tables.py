@@ -38,9 +38,10 @@ the set as teachers.
 STUDENTS_HEADING = "## Students, measured\n"
 STUDENTS_ABOUT = """
 Made by `python benchmarks/compression.py --runs RUNS --tables students`: small models, trained
-alone and with `--teacher LSTM --teacher TRANSFORMER` (the set's runs of the same seed, whose
-accuracies stand last), otherwise default recipes. Accuracies on the test split are means over n
-seeds; *points* is taught - alone, paired by seed: mean (lowest to highest).
+alone and with teachers, otherwise default recipes. *both* are the set's LSTM and Transformer runs
+of the same seed (`--teacher LSTM --teacher TRANSFORMER`), *TF-IDF* is `--teacher tfidf`, whose own
+accuracy stands last. Accuracies on the test split are means over n seeds; *points* is taught -
+alone, paired by seed: mean (lowest to highest).
 """
 
 
@@ -153,27 +154,35 @@ def write_smaller(page: Path, found: Mapping[tuple[str, str, str], Facts]) -> No
 
 
 def write_students(
-    page: Path, found: Mapping[tuple[str, str], Sequence[tuple[Facts, Facts, Sequence[Facts]]]]
+    page: Path, found: Mapping[tuple[str, str, str], Sequence[Sequence[Facts]]]
 ) -> None:
-    """Writes the table of students; `found` has (run alone, run taught, runs of the teachers) of
-    each set and student, one a seed."""
+    """Writes the table of students; `found` has [run alone, run taught] of each set, student and
+    teachers, one a seed."""
     lines = [
-        "| set | student | parameters | n | alone | taught | points | LSTM | Transformer |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| set | student | parameters | teachers | n | alone | taught | points | TF-IDF |",
+        "|---|---|--:|---|--:|--:|--:|--:|--:|",
     ]
-    for (name, student), seeds in found.items():
-        if not seeds:
+    for (name, student, teachers), pairs in found.items():
+        if not pairs:
             continue
-        scores = np.array(
-            [
-                [run["metrics"]["test"]["accuracy"] for run in (alone, taught, *teachers)]
-                for alone, taught, teachers in seeds
-            ]
+        alone, taught = (
+            np.array([run["metrics"]["test"]["accuracy"] for run in runs])
+            for runs in zip(*pairs, strict=True)
         )
-        means = [figure(mean, ".4f") for mean in scores.mean(0)]
-        points = spread((scores[:, 1] - scores[:, 0]).tolist())
-        parameters = f"{seeds[0][0]['parameters']:,d}"
-        cells = [name, student, parameters, str(len(seeds)), *means[:2], points, *means[2:]]
+        baselines = [
+            run["metrics"]["baseline"]["tfidf_logistic_regression"]["accuracy"] for run, _ in pairs
+        ]
+        cells = [
+            name,
+            student,
+            f"{pairs[0][0]['parameters']:,d}",
+            teachers,
+            str(len(pairs)),
+            figure(alone.mean(), ".4f"),
+            figure(taught.mean(), ".4f"),
+            spread((taught - alone).tolist()),
+            figure(np.mean(baselines), ".4f"),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     write_section(page, STUDENTS_HEADING, STUDENTS_ABOUT, lines)
 

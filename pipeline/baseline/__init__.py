@@ -114,11 +114,7 @@ def evaluate_majority(dataset: Dataset) -> dict[str, Any]:
 def evaluate_tfidf(dataset: Dataset, *, seed: int) -> dict[str, Any]:
     """Fits the best TF-IDF and logistic regression and scores it on the test split."""
     train = draw_sample(dataset.splits["train"], TRAIN_LIMIT, seed=seed)
-    validation = draw_sample(dataset.splits["validation"], VALIDATION_LIMIT, seed=seed)
-    best = {
-        analyzer: search_strength(make_vectorizer(), dataset, train, validation, seed=seed)
-        for analyzer, make_vectorizer in VECTORIZERS.items()
-    }
+    best = fit_analyzers(dataset, train, seed=seed)
     analyzer, winner = max(best.items(), key=lambda item: item[1].score)
     test = dataset.splits["test"]
     result = {
@@ -132,9 +128,22 @@ def evaluate_tfidf(dataset: Dataset, *, seed: int) -> dict[str, Any]:
     return result
 
 
-def draw_sample(split: Split, limit: Limit, *, seed: int) -> Sample:
-    """Returns a split's texts and targets: all, or those of a seeded sample within the limit."""
-    rows = shuffled_indices(split.num_examples, seed)[: limit.num_rows]
+def fit_analyzers(dataset: Dataset, train: Sample, *, seed: int) -> dict[str, Candidate]:
+    """Returns the best model of each of VECTORIZERS, fitted on `train`."""
+    validation = draw_sample(dataset.splits["validation"], VALIDATION_LIMIT, seed=seed)
+    return {
+        analyzer: search_strength(make_vectorizer(), dataset, train, validation, seed=seed)
+        for analyzer, make_vectorizer in VECTORIZERS.items()
+    }
+
+
+def draw_sample(
+    split: Split, limit: Limit, *, seed: int, among: NDArray[np.bool_] | None = None
+) -> Sample:
+    """Returns a split's texts and targets: all (of those rows), or those of a seeded sample within
+    the limit."""
+    rows = shuffled_indices(split.num_examples, seed)
+    rows = rows[: limit.num_rows] if among is None else rows[among[rows]][: limit.num_rows]
     lengths = np.fromiter(map(len, split.texts()), dtype=np.int64, count=split.num_examples)
     rows = rows[np.cumsum(lengths[rows]) <= limit.num_characters]
     chosen = np.zeros(split.num_examples, dtype=bool)

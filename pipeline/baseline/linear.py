@@ -30,9 +30,14 @@ class LinearModel:
     biases: NDArray[np.float32]
     multi_label: bool
 
+    def scores(self, features: Matrix) -> NDArray[np.float32]:
+        """Returns each label's log-odds against the rest, float32 `(num_texts, num_labels)`."""
+        scores: NDArray[np.float32] = np.asarray(features @ self.weights) + self.biases
+        return scores
+
     def predict(self, features: Matrix) -> NDArray[Any]:
         """Returns the index of the best label, or for multi-label uint8 bits of all of them."""
-        scores = np.asarray(features @ self.weights) + self.biases  # (num_texts, num_labels)
+        scores = self.scores(features)
         return (scores >= 0).astype(np.uint8) if self.multi_label else scores.argmax(axis=1)
 
 

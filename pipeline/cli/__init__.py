@@ -47,7 +47,11 @@ def cli() -> None:
 @click.option("--label-column", help="Column with the labels.")
 @click.option("--multi-label", is_flag=True, help="Labels are separated by |.")
 @click.option(
-    "--teacher", "teachers", type=RUN, multiple=True, help="Run that teaches beside labels."
+    "--teacher",
+    "teachers",
+    type=RUN,
+    multiple=True,
+    help="Run that teaches beside labels, or tfidf.",
 )
 @click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
@@ -73,7 +77,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     from tfpipe.train import DataOptions, train
     from tfpipe.train.teacher import Teaching
 
-    teaching = Teaching(options["teachers"], options["unlabelled"])
+    teaching = Teaching.of(options["teachers"], options["unlabelled"])
     existing = "resume" if options["resume"] else "overwrite" if options["overwrite"] else "refuse"
     columns = {key: options[key] for key in ("test", "text_column", "label_column", "multi_label")}
     with ProgressDisplay() as progress:

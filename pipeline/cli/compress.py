@@ -26,7 +26,11 @@ from tfpipe.cli.paths import FILE, RUN
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
 @click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
 @click.option(
-    "--teacher", "teachers", type=RUN, multiple=True, help="Run that teaches beside labels."
+    "--teacher",
+    "teachers",
+    type=RUN,
+    multiple=True,
+    help="Run that teaches beside labels, or tfidf.",
 )
 @click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
 @click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
@@ -55,7 +59,7 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
     from tfpipe.compress.variant import compress
     from tfpipe.train.teacher import Teaching
 
-    teaching = Teaching(options.pop("teachers"), options.pop("unlabelled"))
+    teaching = Teaching.of(options.pop("teachers"), options.pop("unlabelled"))
     chosen = CompressOptions(**options, teaching=teaching)
     with ProgressDisplay() as progress:
         result = compress(run, name, chosen, overwrite=overwrite, progress=progress)

@@ -79,7 +79,7 @@ class CompressOptions:
             "cluster": self.cluster,
             "qat": self.qat,
         }
-        alone = ["distill"] if self.teaching.teachers else []
+        alone = ["distill"] if self.teaching.num_teachers else []
         return [name for name, value in wanted.items() if value] or alone
 
     def identity(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.texts import read_texts
+from tfpipe.baseline.cross_fit import cross_fit_scores
 from tfpipe.data import Dataset, Split, clean_text
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.corpus import encode_split
@@ -29,6 +30,8 @@ from tfpipe.variant import (
     read_recipe,
 )
 
+# The name of a teacher that is no run.
+TFIDF = "tfidf"
 SCORES_FILE, IDENTITY_FILE = "teacher.f32", "teacher.json"
 Say = Callable[[str], None]
 
@@ -40,10 +43,26 @@ class Teaching:
     Attributes:
         teachers: Folders of finished runs; several teach with the mean of their logits.
         unlabelled: A .jsonl file with a "text" a line, or another with one text a line.
+        tfidf: Whether TF-IDF + logistic regression teaches as well, or alone, see
+            `cross_fit_scores`.
     """
 
     teachers: tuple[Path, ...] = ()
     unlabelled: Path | None = None
+    tfidf: bool = False
+
+    @classmethod
+    def of(cls, names: Sequence[Path], unlabelled: Path | None) -> Teaching:
+        """Returns who is meant by the names that a user gave: folders, and TFIDF, which is a folder
+        only where there is a run of that name."""
+        meant = [path == Path(TFIDF) and not RunFolder(path).run_json.is_file() for path in names]
+        runs = [path for path, is_tfidf in zip(names, meant, strict=True) if not is_tfidf]
+        return cls(tuple(runs), unlabelled, any(meant))
+
+    @property
+    def num_teachers(self) -> int:
+        """How many teach."""
+        return len(self.teachers) + self.tfidf
 
     def check(self, labels: list[str], *, multi_label: bool, student: Path | None = None) -> None:
         """Refuses teachers whose scores mean something else than these labels.
@@ -53,7 +72,7 @@ class Teaching:
                 is about to be made; it has other labels, or is multi-label where the student is
                 not; or there are unlabelled texts and nobody to teach with them.
         """
-        if self.unlabelled is not None and not self.teachers:
+        if self.unlabelled is not None and not self.num_teachers:
             raise ValueError(
                 f"unlabelled={str(self.unlabelled)!r} without a teacher: nothing says what those "
                 "texts mean. Give --teacher RUN as well."
@@ -82,23 +101,27 @@ class Teaching:
     def describe(self, student: Path) -> dict[str, Any] | None:
         """Returns what run.json says: paths as seen from the folder that holds the student's run,
         and the digests; None without teachers."""
-        if not self.teachers:
+        if not self.num_teachers:
             return None
         place = student.resolve().parent
         more = (
             None if self.unlabelled is None else os.path.relpath(self.unlabelled.resolve(), place)
         )
         return {
-            "teachers": [os.path.relpath(path.resolve(), place) for path in self.teachers],
+            "teachers": [
+                *(os.path.relpath(path.resolve(), place) for path in self.teachers),
+                *[TFIDF] * self.tfidf,
+            ],
             "unlabelled": more,
             **self.identity(),
         }
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the scores: the digests of weights and texts; empty without."""
-        if not self.teachers:
+        if not self.num_teachers:
             return {}
         digests = [sha256_of_file(RunFolder(path).weights(BASE)) for path in self.teachers]
+        digests += [TFIDF] * self.tfidf
         texts = None if self.unlabelled is None else sha256_of_file(self.unlabelled)
         return {"teachers_sha256": digests, "unlabelled_sha256": texts}
 
@@ -166,7 +189,7 @@ def open_lessons(
     Raises:
         ValueError: See `MoreTexts`.
     """
-    if not teaching.teachers:
+    if not teaching.num_teachers:
         return dataset, None
     train = dataset.splits["train"]
     num_labelled = train.num_examples
@@ -174,7 +197,7 @@ def open_lessons(
         held_out = ("validation", "test")
         known = {digest_of(text) for name in held_out for text in dataset.splits[name].texts()}
         train = MoreTexts(train, teaching.unlabelled, known)
-    scores = read_scores(teaching, train, dataset, cache, progress)
+    scores = read_scores(teaching, train, dataset, cache, progress, seed=settings["seed"])
     more = scores[num_labelled:]
     train.targets[num_labelled:] = more >= 0 if dataset.multi_label else more.argmax(1)
     extended = dataclasses.replace(dataset, splits={**dataset.splits, "train": train})
@@ -182,20 +205,27 @@ def open_lessons(
 
 
 def read_scores(
-    teaching: Teaching, split: Split, dataset: Dataset, cache: Path, progress: Say
+    teaching: Teaching, split: Split, dataset: Dataset, cache: Path, progress: Say, *, seed: int
 ) -> NDArray[np.float32]:
     """Returns the mean of the teachers' logits, `(num_examples, num_classes)`, mapped from a file
     in `cache`; they are computed once, texts and scores streamed through files."""
     cache.mkdir(parents=True, exist_ok=True)
     shape = (split.num_examples, len(dataset.labels))
     identity = {**teaching.identity(), "data_sha256": dataset.fingerprint_sha256, "shape": [*shape]}
+    identity |= {"seed": seed} if teaching.tfidf else {}
     path, said = cache / SCORES_FILE, cache / IDENTITY_FILE
     if not said.is_file() or json.loads(said.read_text("utf-8")) != identity:
         said.unlink(missing_ok=True)
         scores = np.memmap(path, np.float32, "w+", shape=shape)
         for teacher in teaching.teachers:
             progress(f"scores of teacher {teacher}")
-            add_scores(RunFolder(teacher), split, scores, 1 / len(teaching.teachers), cache)
+            add_scores(RunFolder(teacher), split, scores, 1 / teaching.num_teachers, cache)
+        if teaching.tfidf:
+            progress("scores of TF-IDF + logistic regression, of texts that it has not seen")
+            start = 0
+            for batch in cross_fit_scores(dataset, split, seed=seed):
+                scores[start : start + len(batch)] += batch / teaching.num_teachers
+                start += len(batch)
         scores.flush()
         write_json_atomic(said, identity)
     return np.memmap(path, np.float32, "r", shape=shape)
