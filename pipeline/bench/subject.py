@@ -99,8 +99,8 @@ def refuse_unread(subjects: Sequence[Subject], texts: Path | None) -> None:
     is_ids = texts.suffix == ".npy"
     if is_ids and not any(subject.is_bare for subject in subjects):
         raise ValueError(
-            f"texts={str(texts)!r} holds token ids, but every model is an artifact, which makes its "
-            "own of texts. Give a .jsonl file, or one with a text a line."
+            f"texts={str(texts)!r} holds token ids, but every model is an artifact, which makes "
+            "its own of texts. Give a .jsonl file, or one with a text a line."
         )
     if not is_ids and all(subject.is_bare for subject in subjects):
         raise ValueError(
