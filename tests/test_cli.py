@@ -104,13 +104,45 @@ def test_name_and_version() -> None:
         (["bench", ".", "--num-threads", "0"], "0 is not in the range x>=1"),
         (["report"], "Missing argument 'RUN'"),
         (["export", ".", "--format", "xml"], "'xml' is not one of 'json', 'text'"),
+        (["compress", ".", "--as", "x", "--qat", "--no-scan"], "--no-scan would change nothing"),
+        (["compress", ".", "--as", "x", "--qat", "--scan"], "--scan .* Give --prune SHARE"),
+        (
+            ["train", "topics", "--run", "x", "--set", "train.teacher_weight=0.5"],
+            "--set train.teacher_weight=0.5 would change nothing here: nobody teaches. Give",
+        ),
+        (
+            ["bench", ".", "--device-python", "python3"],
+            "--device-python python3 would change nothing here: only devices reached by ssh or adb",
+        ),
+        (
+            ["verify", ".", "--device", "browser", "--runtime", "oldest"],
+            "--runtime oldest would change nothing here: only this machine",
+        ),
+        (
+            ["bench", ".", "--device", "adb", "--benchmark-model", __file__, "--profile-ops"],
+            "--profile-ops would change nothing here: --benchmark-model times whole calls",
+        ),
     ],
 )
 def test_usage_error_is_exit_2(arguments: list[str], message: str) -> None:
     done = invoke(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert message in done.stderr
+    assert re.search(message, " ".join(done.stderr.split()))
     assert "Usage: tfpipe" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--device", "local"], ["--num-threads", 1], ["--profile", "quick", "--delegate=cpu"]],
+)
+def test_files_of_results_are_not_measured_again(tmp_path: Path, options: list[str]) -> None:
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    for file in files:
+        file.write_text("{}")
+    done = invoke("compare", *files, *options)
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert f"{options[0]}" in told and "two files of results are measured already" in told
 
 
 @pytest.mark.parametrize(

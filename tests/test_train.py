@@ -21,9 +21,10 @@ import tfpipe
 from device_runner.encode import read_vocabulary
 from tfpipe import quiet, variant, verb, versions
 from tfpipe.cli.progress import ProgressDisplay
+from tfpipe.data import open_dataset
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
-from tfpipe.train import DataOptions, run_record, train
+from tfpipe.train import DataOptions, plan_file, run_record, train
 
 LINE = {
     "epoch": 1,
@@ -556,8 +557,15 @@ def test_run_says_where_its_data_lies_as_seen_from_beside_it(through, colours, t
     assert not Path(data["source_path"]).is_absolute() and data["test_path"] is None
 
 
-def test_packaged_data_has_no_path(tmp_path):
-    class Packaged:
-        source, test_source = "topics", "topics.test.tsv.gz"
-
-    assert run_record.data_paths(Packaged, tmp_path) == {"source_path": None, "test_path": None}
+def test_packaged_data_has_no_path_but_a_test_file_of_ones_own_has(tmp_path):
+    packaged = open_dataset("languages")
+    assert packaged.test_source == "languages.test.tsv.gz" and packaged.own_test is None
+    run = tmp_path / "runs" / "languages"
+    assert run_record.data_paths(packaged, run) == {"source_path": None, "test_path": None}
+    assert plan_file.source_of(packaged) == {"data": "languages", "test": None}
+    own = tmp_path / "own.csv"
+    own.write_text(f"text,label\na sentence,{packaged.labels[0]}\n")
+    tested = open_dataset("languages", test=own)
+    paths = {"source_path": None, "test_path": os.path.join("..", "own.csv")}
+    assert run_record.data_paths(tested, run) == paths
+    assert plan_file.source_of(tested) == {"data": "languages", "test": str(own)}

@@ -13,7 +13,7 @@ from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS
 from device_runner.profiles import Profile, as_profile, longest_ns, profile_options
 from tfpipe.bench.file import SAMPLES, format_record, write_to_runs
 from tfpipe.bench.ops import profile_ops
-from tfpipe.bench.subject import MeasureOptions, Subject, refuse_mixed, subject_of
+from tfpipe.bench.subject import MeasureOptions, Subject, refuse_mixed, refuse_unread, subject_of
 from tfpipe.bench.table import format_bench as format_bench
 from tfpipe.devices import Device, DeviceLostError, RunnerDiedError, open_device
 from tfpipe.verb import make_callable
@@ -50,6 +50,7 @@ def bench(paths: Sequence[Path], *, output: Path | None = None, **settings: Any)
         raise ValueError("paths is empty, expected at least one artifact. Name an artifact folder.")
     target = open_device(how.device)
     subjects = [subject_of(Path(path), how.texts, how.delegate) for path in paths]
+    refuse_unread(subjects, how.texts)
     refuse_mixed({str(subject.path): subject.delegate for subject in subjects})
     options = how.loading_words
     failures: list[dict[str, str]] = []

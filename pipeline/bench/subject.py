@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,27 @@ def subject_of(path: Path, texts: Path | None, delegate: str | None = None) -> S
     if not given and run is not None and run.examples("test").is_file():
         given = str(run.examples("test"))
     return Subject(path, run, False, given, delegate or default_delegate(manifest))
+
+
+def refuse_unread(subjects: Sequence[Subject], texts: Path | None) -> None:
+    """Refuses a file of inputs that nothing to be measured would read.
+
+    Raises:
+        ValueError: Texts for nothing but bare .tflite files, or token ids for artifacts alone.
+    """
+    if texts is None:
+        return
+    is_ids = texts.suffix == ".npy"
+    if is_ids and not any(subject.is_bare for subject in subjects):
+        raise ValueError(
+            f"texts={str(texts)!r} holds token ids, but every model is an artifact, which makes "
+            "its own of texts. Give a .jsonl file, or one with a text a line."
+        )
+    if not is_ids and all(subject.is_bare for subject in subjects):
+        raise ValueError(
+            f"texts={str(texts)!r}, but every model is a bare .tflite without a vocabulary. Give "
+            "token ids as a .npy file, or artifact folders."
+        )
 
 
 def refuse_mixed(delegates: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from tfpipe.cli.check import check
 from tfpipe.cli.compare import compare
 from tfpipe.cli.compress import compress
 from tfpipe.cli.devices import deploy, device_options, list_devices, runner
+from tfpipe.cli.given import refuse_teacher_settings
 from tfpipe.cli.keras import find_run, keras_options
 from tfpipe.cli.output import Commands, format_export, format_option, print_result
 from tfpipe.cli.paths import ARTIFACT, FILE, RUN
@@ -68,6 +69,7 @@ def train(data: str, run: Path, **options: Any) -> None:
     """
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("--resume and --overwrite exclude each other.")
+    refuse_teacher_settings(options["overrides"], options["teachers"])
     recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
     from tfpipe.cli.output import format_training
     from tfpipe.cli.progress import ProgressDisplay

@@ -70,6 +70,11 @@ def bench(
         raise click.UsageError(
             "--benchmark-model takes one --device, and no --texts and no --delegate."
         )
+    if tool and profile.op_runs:
+        raise click.UsageError(
+            "--profile-ops would change nothing here: --benchmark-model times whole calls. Leave "
+            "one of them out."
+        )
     with BenchProgress(profile, len(paths)):
         if tool is None:
             result = bench_fleet(list(paths), devices, profile=profile, **options)

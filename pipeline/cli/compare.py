@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tfpipe.cli.given import refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
 
 _PATH = click.Path(exists=True, path_type=Path)
@@ -74,6 +75,11 @@ def compare(a: Path, b: Path, output_format: str, **options: Any) -> None:
     Example:
       tfpipe compare old/exports/cpu-int8 new/exports/cpu-int8 --max-regression 5%
     """
+    if a.suffix == b.suffix == ".json":
+        refuse_in_vain(
+            ["device", "num_threads", "delegate", "profile", "texts"],
+            "two files of results are measured already. Give artifacts, or leave it out.",
+        )
     from device_runner.profiles import choose_profile
     from tfpipe.bench.progress import BenchProgress
     from tfpipe.compare import MeasureOptions, compare, format_comparison

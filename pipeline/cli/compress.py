@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tfpipe.cli.given import refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
 
@@ -50,6 +51,8 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
     Example:
       tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
     """
+    if not options["prune"]:
+        refuse_in_vain(["scan"], "it says how to prune. Give --prune SHARE, or leave it out.")
     from tfpipe.cli.output import format_compression
     from tfpipe.cli.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow

@@ -42,10 +42,22 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _names(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    from tfpipe.devices.address import expand_names
+    from tfpipe.devices.address import expand_names, parse_address
 
     settings = {"python": context.meta.get("device_python"), "runtime": context.meta.get("runtime")}
-    return tuple(expand_names(value or ("local",), **settings))
+    names = expand_names(value or ("local",), **settings)
+    kinds = {parse_address(name).kind for name in names}
+    if settings["python"] is not None and not kinds & {"adb", "ssh"}:
+        raise click.UsageError(
+            f"--device-python {settings['python']} would change nothing here: only devices reached "
+            "by ssh or adb have a Python of their own. Name one with --device, or leave it out."
+        )
+    if settings["runtime"] is not None and "local" not in kinds:
+        raise click.UsageError(
+            f"--runtime {settings['runtime']} would change nothing here: only this machine can "
+            "choose, a device has the runtime that is installed there. Leave it out."
+        )
+    return tuple(names)
 
 
 @click.group()

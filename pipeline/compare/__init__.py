@@ -12,7 +12,7 @@ from device_runner.profiles import as_profile, longest_ns, profile_options
 from tfpipe.bench import bench_together, placed
 from tfpipe.bench.file import format_record
 from tfpipe.bench.subject import MeasureOptions as MeasureOptions
-from tfpipe.bench.subject import subject_of
+from tfpipe.bench.subject import refuse_unread, subject_of
 from tfpipe.compare.bootstrap import CONFIDENCE, REPLICATES, Ratio, ratio_of_medians
 from tfpipe.compare.comparable import match_results, read_results, refuse_differences
 from tfpipe.compare.text import format_comparison as format_comparison
@@ -108,6 +108,7 @@ def _measure(a: Path, b: Path, options: MeasureOptions) -> list[dict[str, Any]]:
     profile = as_profile(options.profile)
     device = open_device(options.device)
     subjects = [subject_of(path, options.texts, options.delegate) for path in (a, a, b)]
+    refuse_unread(subjects, options.texts)
     words = [*options.loading_words, *profile_options(profile), *options.token_id_words]
     results = bench_together(device, subjects, words, longest_ns(profile, len(subjects)) / 1e9)
     return [placed(result, device, {}) for result in results]

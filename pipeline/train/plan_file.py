@@ -98,11 +98,9 @@ def save_plan(
 
 def source_of(dataset: Dataset) -> dict[str, str | None]:
     """Returns where the data lies, for what trains on it again: a packaged name or a path."""
-    if dataset.source in PACKAGED:
-        return {"data": dataset.source, "test": None}
-    test = dataset.test_source
+    is_packaged, test = dataset.source in PACKAGED, dataset.own_test
     return {
-        "data": str(Path(dataset.source).resolve()),
+        "data": dataset.source if is_packaged else str(Path(dataset.source).resolve()),
         "test": None if test is None else str(Path(test).resolve()),
     }
 

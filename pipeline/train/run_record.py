@@ -64,14 +64,12 @@ def data_paths(dataset: Dataset, run: Path) -> dict[str, str | None]:
         run: The run's folder.
 
     Returns:
-        `source_path` and `test_path`; None for packaged data and without a test file.
+        `source_path` and `test_path`; None for what is packaged and without a test file.
     """
-    packaged = dataset.source in PACKAGED
-    files = {"source_path": dataset.source, "test_path": dataset.test_source}
+    source = None if dataset.source in PACKAGED else dataset.source
+    files = {"source_path": source, "test_path": dataset.own_test}
     return {
-        key: None
-        if file is None or packaged
-        else os.path.relpath(Path(file).resolve(), run.resolve().parent)
+        key: None if file is None else os.path.relpath(Path(file).resolve(), run.resolve().parent)
         for key, file in files.items()
     }
 
