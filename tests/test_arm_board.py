@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sshd import SSHD, Sshd, running_sshd
@@ -12,7 +13,9 @@ from sshd import SSHD, Sshd, running_sshd
 from tfpipe.bench import bench
 from tfpipe.deploy import deploy
 from tfpipe.devices import open_device
+from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.predict import predict
+from tfpipe.train import train
 from tfpipe.verify import verify
 
 BOARD = Path(os.environ.get("TFPIPE_ARM_BOARD") or Path(__file__).parents[1] / "build/arm-board")
@@ -58,3 +61,25 @@ def test_exported_model_is_verified_and_measured_on_arm_code(
     assert (result["device_kind"], result["runtime"]) == ("emulated", "ai-edge-litert")
     assert (result["profile"], result["fingerprint"]["machine"]) == ("brief", "aarch64")
     assert result["num_runs"] >= 50 and result["p50_ns"] > 0
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path, make_colours: Callable[..., Path], small_recipe: Any) -> Path:
+    lines = make_colours(tmp_path / "colours.csv").read_text("utf-8").splitlines()
+    data = tmp_path / "two.csv"
+    data.write_text("\n".join(line for line in lines if not line.endswith(",blue")) + "\n", "utf-8")
+    train(data, tmp_path / "run", recipe=small_recipe("average"))
+    return tmp_path / "run"
+
+
+def test_two_int8_outputs_run_on_arm_in_the_oldest_runtime(
+    two_classes: Path, board: Sshd, tflite_runtime_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a scale for each of them has been seen to crash; see `export/convert.py`."""
+    monkeypatch.setattr(
+        "tfpipe.devices.local.environment_python", lambda runtime: Path(tflite_runtime_python)
+    )
+    exported = export_artifact(two_classes, ExportOptions(scheme="int8", runtime="oldest"))
+    address = f"{board.address}?python={BOARD / 'python3-tflite-runtime'}"
+    placed = deploy(exported["artifact"], device=address)
+    assert (placed["goldens"], placed["device_kind"]) == ("passed", "emulated")
