@@ -74,7 +74,14 @@ class ProfiledModel:
         self._compiled, self._profiler = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("CreateEnvironment", 0, None, ctypes.byref(environment))
         encoded = os.fsencode(path)
-        self._call("CreateModelFromFile", environment, encoded, ctypes.byref(model))
+        try:
+            self._call("CreateModelFromFile", environment, encoded, ctypes.byref(model))
+        except ProfilerError as error:
+            raise ProfilerError(
+                f"LiteRT's compiled model, which alone has a profiler, does not take {path} "
+                f"({error.args[0].split(',')[0]}): it takes no op that keeps a state from call to "
+                "call, as the fused LSTM does. Export with --lowering loop for per-op times."
+            ) from error
         options = self._options(num_threads)
         self._call("CreateCompiledModel", environment, model, options, ctypes.byref(self._compiled))
         self._call("CompiledModelGetProfiler", self._compiled, ctypes.byref(self._profiler))

@@ -183,6 +183,15 @@ def test_runtime_without_a_profiler_is_refused(tiny_model: Any, tflite_runtime_p
     )
 
 
+def test_op_that_keeps_a_state_is_refused(tmp_path: Path) -> None:
+    from tflite_zoo import keras_lstm
+
+    (tmp_path / "lstm.tflite").write_bytes(keras_lstm(tmp_path))
+    done = run_ops(tmp_path / "lstm.tflite")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "it takes no op that keeps a state from call to call, as the fused LSTM" in done.stderr
+
+
 class Fake:
     """LiteRT's library: every function gives status 0, except those that are told otherwise."""
 
@@ -199,6 +208,7 @@ class Fake:
     ("fake", "message"),
     [
         ({"missing": "LiteRtCreateOptions"}, r"LiteRtCreateOptions is missing. Use ai-edge-litert"),
+        ({"LiteRtCreateModelFromFile": lambda *_: 5}, r"m.tflite \(LiteRt\w+ gave status 5\): it "),
         ({"LiteRtCreateCompiledModel": lambda *_: 3}, r"LiteRtCreateCompiledModel gave status 3"),
         ({}, r"gives no profiler. Use ai-edge-litert 2.3.0"),
     ],
@@ -313,11 +323,23 @@ def test_profile_is_part_of_the_result(
     ]
 
 
+def test_model_that_the_profiler_refuses_costs_nothing_else(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "it has an op that keeps a state. Export with --lowering loop."
+    record, _ = measured(ValueError(reason), tiny_model.path, tmp_path, monkeypatch)
+    result = record["results"][0]
+    assert (result["op_profile"], result["op_profile_reason"]) == (None, reason)
+    assert record["failures"] == []
+    assert f"one: no per-op times: {reason}" in format_bench(record).splitlines()
+
+
 def test_profiler_that_dies_costs_only_the_profile(
     tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = RunnerDiedError("device_runner was ended by SIGSEGV.")
     record, _ = measured(died, tiny_model.path, tmp_path, monkeypatch)
     assert record["results"][0]["op_profile"] is None
+    assert record["results"][0]["op_profile_reason"] == str(died)
     (failure,) = record["failures"]
     assert failure["error"].endswith("no per-op profile: device_runner was ended by SIGSEGV.")

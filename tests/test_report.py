@@ -167,7 +167,8 @@ def write_artifact(
             "ok": True,
             "min_runtime": "2.14.0",
             "ops": {"GATHER": 1, "FULLY_CONNECTED": 2},
-            "bytes_by_dtype": {"float32": size},
+            "bytes_by_dtype": {"float32": size - 1800, "int32": 600},
+            "bytes_by_kind": {"constants": size - 1200, "metadata": 0, "graph": 1200},
             "findings": findings if scheme == "float32" else [],
             "lowering": "fused",
             "model_size_bytes": size,
@@ -600,6 +601,30 @@ def test_parts_of_the_time_are_drawn_and_listed(runs: list[Path]) -> None:
     assert sum(float(width) for _, width in bars) == pytest.approx(440, abs=0.1)
     # The run without results has no such section.
     assert "Where the time goes" not in (runs[3] / "report.html").read_text(encoding="utf-8")
+
+
+def test_reason_for_missing_ops_is_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    reason = "it has an op that keeps a state. Export with --lowering loop."
+    changes = {"op_profile": None, "op_profile_reason": reason}
+    result = bench_result("lstm-float32", 200_000, **changes)
+    write_bench(run, "x.json", "2027-01-01T00:00:00Z", [result])
+    write_report(run)
+    told = f"no per-op times on AMD EPYC 7B13 (native): {reason}"
+    assert told in " ".join(page_of(run).text)
+    markdown = (run / "report.md").read_text("utf-8")
+    assert f"- **lstm-float32**: {told}" in markdown.replace("\\", "")
+
+
+def test_bytes_of_the_files_are_told_by_type(report: dict[str, Any], run: Path) -> None:
+    check = artifact_of(report, "lstm-float32")["check"]
+    size = MODEL_BYTES["float32"]
+    assert check["bytes_by_dtype"] == {"float32": size - 1800, "int32": 600}
+    assert check["bytes_by_kind"]["graph"] == 1200 and check["duplicate_bytes"] is None
+    table = (run / "report.md").read_text("utf-8").split("## What the files hold\n")[1]
+    row = next(line for line in table.split("\n") if line.startswith("| lstm-float32 |"))
+    assert row == "| lstm-float32 | 1.41 MB (99.9 %) | 600 B (0.04 %) | 0 B | 1.20 kB (0.1 %) | – |"
+    assert "What the files hold" in " ".join(page_of(run).text)
 
 
 def test_parts_are_null_where_nobody_measured_them(report: dict[str, Any]) -> None:

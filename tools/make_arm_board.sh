@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes FOLDER/python3: an aarch64 Python 3.11 with NumPy and ai-edge-litert under QEMU's user mode.
-# Nothing is installed: Debian's packages and the wheels for aarch64 are unpacked into FOLDER.
-# Needs qemu-aarch64-static (Debian: qemu-user-static), apt, dpkg-deb and pip. 170 MB.
+# Makes FOLDER/python3 and FOLDER/python3-tflite-runtime: an aarch64 Python 3.11 under QEMU's user
+# mode with NumPy and ai-edge-litert 2.3.0, and the same with tflite-runtime 2.14.0 instead.
+# Nothing is installed: packages of Debian 12 and wheels for aarch64 are unpacked into FOLDER.
+# Needs qemu-aarch64-static (Debian: qemu-user-static), apt, dpkg-deb and pip. 180 MB.
 set -euo pipefail
 folder=$(realpath -m "${1:?usage: make_arm_board.sh FOLDER}")
 python=${PYTHON:-python3}
@@ -12,19 +13,22 @@ mkdir -p "$folder"/apt/{lists,cache/archives}/partial "$folder"/{system/proc,pac
 # The machine's own sources and keys, another architecture, and a state of its own.
 touch "$folder/apt/status"
 options=(-o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o APT::Sandbox::User=root
-  -o Dir::State="$folder/apt" -o Dir::State::status="$folder/apt/status" -o Dir::Cache="$folder/apt/cache")
+  -o Acquire::Languages=none -o Dir::State="$folder/apt"
+  -o Dir::State::status="$folder/apt/status" -o Dir::Cache="$folder/apt/cache")
 apt-get "${options[@]}" -q update
 apt-get "${options[@]}" -q install -y --download-only --no-install-recommends \
   python3.11-minimal libpython3.11-stdlib libstdc++6 libgcc-s1 libgomp1 zlib1g
 for package in "$folder"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$folder/system"; done
 
-wheels() { "$python" -m pip download -q --no-deps --only-binary :all: -d "$folder/wheels" \
-  --python-version 311 --implementation cp --abi cp311 "$@"; }
-wheels --platform manylinux_2_27_aarch64 ai-edge-litert==2.3.0
-wheels --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64 'numpy<2'
-"$python" -m pip download -q --no-deps -d "$folder/wheels" \
+"$python" -m pip download -q --no-deps --only-binary :all: -d "$folder/wheels" \
+  --python-version 311 --implementation cp --platform manylinux_2_34_aarch64 \
+  --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
+  'numpy<2' ai-edge-litert==2.3.0 tflite-runtime==2.14.0 \
   flatbuffers typing_extensions backports.strenum tqdm 'protobuf<7'
 for wheel in "$folder"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$folder/packages"; done
+mkdir "$folder/packages-tflite-runtime"
+mv "$folder"/packages/tflite_runtime* "$folder/packages-tflite-runtime"
+ln -s ../packages/numpy ../packages/numpy.libs "$folder/packages-tflite-runtime"
 
 # LiteRT crashes on the cpuinfo of another architecture; this is a Raspberry Pi 4's.
 for core in 0 1 2 3; do
@@ -34,11 +38,17 @@ for core in 0 1 2 3; do
 done > "$folder/system/proc/cpuinfo"
 printf 'Model\t\t: Raspberry Pi 4 Model B Rev 1.1\n' >> "$folder/system/proc/cpuinfo"
 
-cat > "$folder/python3" <<END
-#!/bin/sh
-export PYTHONPATH=$folder/packages PYTHONDONTWRITEBYTECODE=1
-exec $qemu -cpu cortex-a72 -L $folder/system $folder/system/usr/bin/python3.11 "\$@"
-END
-chmod +x "$folder/python3"
+# Bytecode is kept from the first start on: compiling takes two thirds of an emulated start.
+# The file called python3 is there only once everything else is and works.
+launcher() {
+  printf '#!/bin/sh\nunset PYTHONDONTWRITEBYTECODE\nexport PYTHONPATH=%q\n' "$1"
+  printf 'exec %q -cpu cortex-a72 -L %q %q "$@"\n' \
+    "$qemu" "$folder/system" "$folder/system/usr/bin/python3.11"
+}
+launcher "$folder/packages" > "$folder/unproved"
+launcher "$folder/packages-tflite-runtime" > "$folder/python3-tflite-runtime"
+chmod +x "$folder/unproved" "$folder/python3-tflite-runtime"
 rm -rf "$folder/apt" "$folder/wheels"
-"$folder/python3" -c 'import ai_edge_litert, numpy, platform; print(platform.machine())'
+"$folder/unproved" -c 'import ai_edge_litert.interpreter, platform; print(platform.machine())'
+"$folder/python3-tflite-runtime" -c 'import tflite_runtime.interpreter'
+mv "$folder/unproved" "$folder/python3"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfpipe.devices import Device
+from tfpipe.devices import Device, DeviceLostError, RunnerDiedError
 
 # Starting Python and compiling the model a second time.
 _START_S = 120.0
@@ -19,22 +19,26 @@ def profile_ops(
     num_runs: int,
     failures: list[dict[str, str]],
 ) -> None:
-    """Adds `op_profile` to a result, in a process of its own; None where it cannot be had.
+    """Adds `op_profile` to a result, in a process of its own; where it cannot be had, it is None
+    and `op_profile_reason` says why.
 
     Args:
         device: Where it was measured.
         result: Of the runner's `bench`.
         texts: File of texts for it, or "" for none.
         num_runs: Profiled calls.
-        failures: Gets {"artifact", "error"} where the runtime has no profiler or died of it.
+        failures: Gets {"artifact", "error"} where the runtime died of it or the device was lost.
     """
     path = result["artifact"]
     words = ["ops", "--num-threads", str(result["num_threads"]), "--runs", str(num_runs)]
     words += ["--delegate", result["delegate"]] if "delegate" in result else []
     words += [f"--texts={texts}"] if texts else []
-    result["op_profile"] = None
+    result.update(op_profile=None, op_profile_reason=None)
     try:
         limit = _START_S + 2 * num_runs * _CALL_S
         result["op_profile"] = device.run([*words, "--", path], time_limit_s=limit)
-    except ValueError as error:
+    except (RunnerDiedError, DeviceLostError) as error:
+        result["op_profile_reason"] = str(error)
         failures.append({"artifact": path, "error": f"{path}: no per-op profile: {error}"})
+    except ValueError as error:
+        result["op_profile_reason"] = str(error)

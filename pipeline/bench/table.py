@@ -136,7 +136,8 @@ def _ops(result: dict[str, Any]) -> list[str]:
     """Returns a line about the slowest ops."""
     found = result.get("op_profile")
     if not found:
-        return []
+        reason = result.get("op_profile_reason")
+        return [f"{result['name']}: no per-op times: {reason}"] if reason else []
     shown = found["ops"][:_SHOWN_OPS]
     told = ", ".join(f"{op['op']} {op['share']:.0%} ({op['count']})" for op in shown)
     rest = len(found["ops"]) - len(shown)

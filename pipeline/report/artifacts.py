@@ -167,6 +167,8 @@ def _check(check: Node) -> dict[str, Any]:
         "ok": check.flag("ok"),
         "ops": check.counts("ops"),
         "bytes_by_dtype": check.counts("bytes_by_dtype"),
+        "bytes_by_kind": check.counts("bytes_by_kind"),
+        "duplicate_bytes": check.integer("duplicate_bytes"),
         "findings": [
             {key: finding.text(key) for key in ("code", "severity", "message", "fix")}
             for finding in check.children("findings")

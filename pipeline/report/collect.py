@@ -14,10 +14,10 @@ Keys (None means unknown; nothing unknown is ever 0):
 - `artifacts`: [{name, variant, scheme, lowering, target, min_runtime, sequence_length, created,
   buckets, runtime, num_segments, model_sha256, model_size_bytes, zip_size_bytes, zstd_size_bytes,
   verdict {status, reasons}, accuracy {metric, artifact, interval_95, keras, agreement, …,
-  num_examples} or null, check {ok, ops, bytes_by_dtype, findings} or null, latency [{device,
-  device_kind, runtime, …, p50_ns, p90_ns, p99_ns, num_runs, …, end_to_end_shares, op_profile (null
-  if not measured), validity, validity_reasons, samples_ns (at most 101, sorted), file, created}],
-  latency_withheld}]
+  num_examples} or null, check {ok, ops, bytes_by_dtype, bytes_by_kind, duplicate_bytes, findings}
+  or null, latency [{device, device_kind, runtime, …, p50_ns, p90_ns, p99_ns, num_runs, …,
+  end_to_end_shares, op_profile (null if not measured), op_profile_reason (why it could not be),
+  validity, validity_reasons, samples_ns (at most 101, sorted), file, created}], latency_withheld}]
 - `variants`: [{name, created, from, methods, options, teaching, parameters, metrics, sizes,
   training, rounding, tensors, values}], as in compress.json
 - `benchmarks`: [{file, created, settings, failures, fingerprint}] of the results shown

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfpipe.report import facts, measured, rounding_tables, variant_tables
+from tfpipe.report.contents import contents_table
 from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_sentence
 from tfpipe.report.results import result_tables
 from tfpipe.report.table import Table, escape_markdown, markdown_table, one_line
+from tfpipe.report.time_parts import op_reasons, op_tables
 from tfpipe.report.verdict import sentence
 
 NO_EXPORTS = "Nothing is exported yet: run `tfpipe export {name} --target cpu --scheme float32`."
@@ -51,10 +53,13 @@ def _blocks(report: dict[str, Any]) -> Iterator[str]:
     yield _block(facts.score_table(report), 2)
     yield from _variants(report)
     yield _block(measured.verification_table(report), 2)
-    yield "".join(
-        f"- **{escape_markdown(name)}**: {escape_markdown(remark)}\n"
-        for name, remark in measured.remarks(report)
-    )
+    yield _remarks(measured.remarks(report))
+    contents = contents_table(report)
+    if contents.rows:
+        yield _block(contents, 2)
+    for table in op_tables(report):
+        yield _block(table, 2)
+    yield _remarks(op_reasons(report))
     yield _block(facts.training_table(report), 2)
     yield _block(facts.choice_table(report), 2)
     yield _block(facts.data_table(report), 2)
@@ -79,6 +84,12 @@ def _variants(report: dict[str, Any]) -> Iterator[str]:
         yield _block(variant_tables.weights_table(report), 3)
         for table in rounding_tables.cost_tables(report):
             yield _block(table, 3)
+
+
+def _remarks(remarks: list[tuple[str, str]]) -> str:
+    return "".join(
+        f"- **{escape_markdown(name)}**: {escape_markdown(remark)}\n" for name, remark in remarks
+    )
 
 
 def _block(table: Table, level: int) -> str:

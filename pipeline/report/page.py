@@ -6,6 +6,7 @@ from typing import Any
 
 from tfpipe.report import curves, facts, measured, plots, rounding_tables, variant_tables
 from tfpipe.report.confusion import caption_of, confusion_map, worst_pairs
+from tfpipe.report.contents import contents_table
 from tfpipe.report.groups import groups_of
 from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_sentence
 from tfpipe.report.html_table import html_table, scroll_box
@@ -14,7 +15,7 @@ from tfpipe.report.markup import Html, join, tag
 from tfpipe.report.results import result_tables
 from tfpipe.report.style import STYLE
 from tfpipe.report.table import Table
-from tfpipe.report.time_parts import op_tables, time_parts
+from tfpipe.report.time_parts import op_reasons, op_tables, time_parts
 from tfpipe.report.tradeoff import accuracy_latency_plot
 from tfpipe.report.units import keep_units
 from tfpipe.report.verdict import sentence
@@ -45,6 +46,7 @@ def render_page(report: dict[str, Any]) -> str:
         _section("Model and baselines", html_table(facts.score_table(report))),
         _variants(report),
         _plots(report),
+        _contents(report),
         _time_parts(report),
         _verification(report),
         _training(report),
@@ -118,11 +120,17 @@ def _plots(report: dict[str, Any]) -> Html:
     return _section("Plots", *(tag("div", *group, class_="plots") for group in drawn if group))
 
 
+def _contents(report: dict[str, Any]) -> Html:
+    table = contents_table(report)
+    return _section(table.title, html_table(table, "wide cards")) if table.rows else Html("")
+
+
 def _time_parts(report: dict[str, Any]) -> Html:
     drawn = time_parts(report)
     parts = [tag("div", *drawn, class_="plots")] if drawn else []
     for table in op_tables(report):
         parts += [tag("h3", table.title), _foldable(table)]
+    parts += _remark_list(op_reasons(report))
     return _section("Where the time goes", *parts)
 
 
@@ -130,10 +138,13 @@ def _verification(report: dict[str, Any]) -> Html:
     table = measured.verification_table(report)
     if not table.rows:
         return Html("")
-    remarks = measured.remarks(report)
+    remarks = _remark_list(measured.remarks(report))
+    return _section("Verification", html_table(table, "wide cards"), *remarks)
+
+
+def _remark_list(remarks: list[tuple[str, str]]) -> list[Html]:
     listed = [tag("li", tag("b", name), f": {remark}") for name, remark in remarks]
-    notes = [tag("ul", *listed)] if listed else []
-    return _section("Verification", html_table(table, "wide cards"), *notes)
+    return [tag("ul", *listed)] if listed else []
 
 
 def _training(report: dict[str, Any]) -> Html:

@@ -10,7 +10,7 @@ PARTS = ("tokenize", "invoke", "decode", "copy")
 
 
 def read_parts(entry: Node) -> dict[str, Any]:
-    """Returns `end_to_end_shares` and `op_profile` of a result.
+    """Returns `end_to_end_shares`, `op_profile` and `op_profile_reason` of a result.
 
     Args:
         entry: The result as `tfpipe bench` wrote it.
@@ -18,7 +18,11 @@ def read_parts(entry: Node) -> dict[str, Any]:
     Raises:
         ValueError: A part is damaged; the message names the file and the key.
     """
-    return {"end_to_end_shares": _shares(entry), "op_profile": _op_profile(entry)}
+    return {
+        "end_to_end_shares": _shares(entry),
+        "op_profile": _op_profile(entry),
+        "op_profile_reason": entry.text("op_profile_reason"),
+    }
 
 
 def _shares(entry: Node) -> dict[str, float] | None:

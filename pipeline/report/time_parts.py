@@ -52,6 +52,19 @@ def op_tables(report: dict[str, Any]) -> list[Table]:
     ]
 
 
+def op_reasons(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns name and reason of every result whose ops were asked for and cannot be told."""
+    return [
+        (
+            artifact["name"],
+            f"no per-op times on {device_name(result)}: {result['op_profile_reason']}",
+        )
+        for artifact in report["artifacts"]
+        for result in artifact["latency"]
+        if result["op_profile_reason"]
+    ]
+
+
 def _ops(result: Result) -> list[dict[str, Any]]:
     """Returns the profiled ops that took any time."""
     profile = result["op_profile"]
