@@ -1,4 +1,4 @@
-"""Tests of benchmarks/overhead.py: what is a miss, what its loops do, and the runner's own limits."""
+"""Tests of benchmarks/overhead.py: what is a miss, what its loops do, and the runner's limits."""
 
 from __future__ import annotations
 
