@@ -1,8 +1,12 @@
-"""Tests of benchmarks/overhead.py: what it counts as a miss, and that its two loops do the same."""
+"""Tests of benchmarks/overhead.py: what is a miss, what its loops do, and the runner's limits."""
 
 from __future__ import annotations
 
-from types import ModuleType
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,3 +67,36 @@ def test_tool_that_fails_is_said_to(overhead: Any) -> None:
         "with_valid_ids": {"result": {"latency": {"median_ms": 0.07, "p95_ms": 0.1}}},
     }
     assert overhead.tool_median(found) == "as it is: fails, with valid ids: 70.0 us"
+
+
+def test_runner_takes_less_than_three_microseconds_a_call(overhead: Any) -> None:
+    assert overhead.measure_overhead(1000)["beyond_bare_ns"] < overhead.MAX_OVERHEAD_NS
+
+
+def test_memory_does_not_grow_over_100_000_calls(tiny_artifact: Path) -> None:
+    """In a process of its own: what tests before it left behind is neither given back nor used."""
+    script = (
+        "import json, sys, numpy as np, overhead; from device_runner.runnable import open_runnable;"
+        "runnable = open_runnable(sys.argv[1]);"
+        "rows = [np.ascontiguousarray(runnable.encode(f'w{i} w3')) for i in range(17)];"
+        "print(json.dumps(overhead.measure_memory(runnable, rows)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_artifact)],
+        cwd=Path(__file__).parents[1] / "benchmarks",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["num_runs"] == 100_000 and found["samples_bytes"] == 8 * 90_000
+    assert found["beyond_samples_bytes"] < 2 << 20  # 21 bytes a call would be more
+
+
+def test_model_that_leaks_is_seen(overhead: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytes] = []
+    monkeypatch.setattr(overhead, "MEMORY_RUNS", 2000)
+    leaking = SimpleNamespace(set_input=lambda row: None, invoke=lambda: kept.append(bytes(10_000)))
+    found = overhead.measure_memory(SimpleNamespace(model=leaking), [0])
+    assert found["beyond_samples_bytes"] > 0.9 * 2000 * 10_000 > overhead.MEMORY_SLACK_BYTES
