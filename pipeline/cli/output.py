@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,28 @@ import click
 
 # How to go on after an interrupt.
 GO_ON = {"compress": " The same call goes on.", "train": " Go on with --resume."}
+
+# What the system refused → what to do about it.
+CURES = {
+    errno.EACCES: "Fix its permissions, or give another path.",
+    errno.EISDIR: "Give a file.",
+    errno.ENOENT: "Make the folder, or give another path.",
+    errno.ENOSPC: "Free space.",
+    errno.ENOTDIR: "Give a path whose folders are folders.",
+    errno.EPERM: "Fix its permissions, or give another path.",
+    errno.EROFS: "Give a path that can be written.",
+}
+
+
+def explain(error: OSError) -> str:
+    """Returns an error's own words, and what to do where the words are the system's.
+
+    >>> explain(OSError(errno.ENOSPC, "No space left on device", "run.json"))
+    'run.json: No space left on device. Free space.'
+    """
+    if error.filename is None or error.errno not in CURES:
+        return str(error)
+    return f"{error.filename}: {error.strerror}. {CURES[error.errno]}"
 
 
 class Commands(click.Group):
@@ -21,7 +44,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader, such as `head`, has gone; click ends quietly
             raise
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise click.ClickException(explain(error)) from error
+        except ValueError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             hint = GO_ON.get(str(ctx.invoked_subcommand), "")

@@ -87,7 +87,7 @@ def train(
     )
     teaching = options.teaching
     teaching.check(dataset.labels, multi_label=dataset.multi_label, student=folder.path)
-    with os_errors_named(folder.path):
+    with os_errors_named(folder.path), nothing_left_of(folder, existing):
         folder.begin(overwrite=existing == "overwrite")
         plan = load_plan(folder, recipe, dataset, teaching)
         if folder.run_json.is_file():
@@ -137,6 +137,22 @@ def os_errors_named(path: Path) -> Iterator[None]:
             f"run={str(path)!r} stopped: {error}. Free space or fix the permissions, then give "
             "--resume to go on."
         ) from error
+
+
+@contextlib.contextmanager
+def nothing_left_of(folder: RunFolder, existing: str) -> Iterator[None]:
+    """Removes a new run whose settings were refused before it trained, so that the same call with
+    better ones finds no run in its way.
+
+    Raises:
+        ValueError: One was raised within.
+    """
+    try:
+        yield
+    except ValueError:
+        if existing == "refuse" and not folder.checkpoint.is_file():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def make_trainer(
