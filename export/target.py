@@ -40,7 +40,7 @@ class Target:
 TARGETS = {
     "cpu": Target(
         runtime="ai-edge-litert",
-        schemes=("float32", "float16", "dynamic_int8", "int8"),
+        schemes=("float32", "float16", "dynamic_int8", "int8", "dynamic_int4"),
         lowerings=("loop", "unrolled", "fused"),
         branches=True,
     ),

@@ -14,6 +14,7 @@ from tfpipe.cli_compare import compare
 from tfpipe.cli_compress import compress
 from tfpipe.cli_devices import deploy, device_options, list_devices, runner
 from tfpipe.cli_keras import find_run, keras_options
+from tfpipe.cli_layers import show_layers
 from tfpipe.cli_output import Commands, format_export, format_option, print_result
 from tfpipe.cli_paths import ARTIFACT, FILE, RUN
 from tfpipe.cli_serve import serve
@@ -93,7 +94,7 @@ def train(data: str, run: Path, **options: Any) -> None:
 @cli.command()
 @click.argument("run", type=RUN, required=False)
 @click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
-@click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
+@click.option("--scheme", help="float32, float16, dynamic_int8, dynamic_int4 or int8.")
 @click.option(
     "--lowering",
     default="auto",
@@ -143,9 +144,12 @@ def export(
 @click.argument("artifact", type=ARTIFACT)
 @click.option("--data", type=FILE, help="Labelled texts; else the run's test split.")
 @click.option("--run", type=RUN, help="The run, if the artifact was moved out of it.")
+@click.option("--layers", is_flag=True, help="Show instead where file and model differ, and why.")
 @device_options
 @format_option
-def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **options: Any) -> None:
+def verify(
+    artifact: Path, devices: tuple[str, ...], layers: bool, output_format: str, **options: Any
+) -> None:
     """Prove that an exported file computes what its model does, on the whole test split.
 
     \b
@@ -156,6 +160,9 @@ def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **optio
 
     if len(devices) > 1:
         raise click.UsageError("verify takes one --device.")
+    if layers:
+        show_layers(artifact, devices[0], output_format, **options)
+        return
     try:
         result = verify(artifact, device=devices[0], **options)
         print_result(result, output_format, format_verification)

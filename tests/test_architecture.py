@@ -22,7 +22,8 @@ PACKAGES = {
 # From left to right: a module imports its own stage and those before it. Modules of one stage are
 # free to import each other, but never in a circle.
 STAGES = {
-    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions",
+    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions "
+    "weight_schemes",
     "data": "data",
     "tokenizer": "subword_dropout tokenizer tokenizer_proxy tokenizer_rules vocabulary",
     "models": "models",
@@ -32,13 +33,15 @@ STAGES = {
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds web",
     "export": "export",
-    "verify": "bucket_verification comparison gpu_verification origin predict verified verify",
+    "verify": "bucket_verification comparison gpu_verification layer_comparison "
+    "layer_differences layer_file layer_process layer_reference layer_table layer_tensors layers "
+    "origin predict verified verify",
     "import": "import_keras keras_file",
     "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
     "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory serve shards",
     "report": "report",
     "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_keras "
-    "cli_output cli_paths cli_serve",
+    "cli_layers cli_output cli_paths cli_serve",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}
