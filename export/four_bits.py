@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfpipe.check.parse import read_model
 from tfpipe.check.runtimes import min_tensorflow
 from tfpipe.export.merge import MIN_RUNTIME_KEY
-from tfpipe.export.pack import content_of, write_model
+from tfpipe.export.pack import content_of, pack_model
 from tfpipe.weight_schemes import pack_halves
 
 OPS, TYPES = schema.BuiltinOperator, schema.TensorType
@@ -93,9 +93,9 @@ def halve(model: Any, tensor: Any) -> None:
 
 def with_min_runtime(model: Any) -> bytes:
     """Returns the file of a model, in which its oldest runtime is recorded."""
-    data = write_model(model)
+    data = pack_model(model)
     oldest = min_tensorflow(read_model(data).codes)
     for entry in model.metadata or ():
         if entry.name == MIN_RUNTIME_KEY and oldest is not None:
             model.buffers[entry.buffer].data = np.frombuffer(oldest.encode(), np.uint8)
-    return write_model(model)
+    return pack_model(model)

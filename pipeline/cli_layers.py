@@ -14,7 +14,6 @@ def show_layers(artifact: Path, device: str, output_format: str, **options: Any)
     """Compares an artifact's layers with its model's on this machine; prints what was found."""
     if device != "local":
         raise click.UsageError("--layers looks into the file on this machine: leave --device out.")
-    from tfpipe.layer_table import format_layers
-    from tfpipe.layers import compare_layers
+    from tfpipe.layers import compare_layers, format_layers
 
     print_result(compare_layers(artifact, **options), output_format, format_layers)

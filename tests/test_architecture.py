@@ -33,9 +33,8 @@ STAGES = {
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds web",
     "export": "export",
-    "verify": "bucket_verification comparison gpu_verification layer_comparison "
-    "layer_differences layer_file layer_process layer_reference layer_table layer_tensors layers "
-    "origin predict verified verify",
+    "verify": "bucket_verification comparison gpu_verification layers origin predict verified "
+    "verify",
     "import": "import_keras keras_file",
     "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
     "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory serve shards",

@@ -19,8 +19,8 @@ from device_runner.files import sha256_of_file
 from tfpipe.cli import cli
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.target import ExportError
-from tfpipe.layer_differences import Differences
 from tfpipe.layers import compare_layers
+from tfpipe.layers.differences import Differences
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def test_a_changed_number_shows_at_its_layer(
 
 def write_model_of(artifact: Path, model: schema.ModelT) -> None:
     """Writes the file and its digest."""
-    from tfpipe.export.pack import write_model
+    from tfpipe.export.pack import pack_model
 
-    data = write_model(model)
+    data = pack_model(model)
     (artifact / "model.tflite").write_bytes(data)
     manifest = json.loads((artifact / "manifest.json").read_text())
     manifest["files"]["model.tflite"] = {

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfpipe.layer_differences import Differences
-from tfpipe.layer_file import OpenFile
-from tfpipe.layer_reference import Reference, Skips, Values
+from tfpipe.layers.differences import Differences
+from tfpipe.layers.file import OpenFile
+from tfpipe.layers.reference import Reference, Skips, Values
 
 RUNTIME = "ai-edge-litert"
 Tensors = dict[str, list[int]]

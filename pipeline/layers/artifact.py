@@ -23,7 +23,7 @@ from tfpipe.versions import now
 LAYERS_FILE = "layers.json"
 NUM_TEXTS = 32
 TARGETS = ("cpu",)
-PROCESS = "tfpipe.layer_process"
+PROCESS = "tfpipe.layers.process"
 TIME_LIMIT_SECONDS = 1800
 # Said with every result.
 LIMITS = (

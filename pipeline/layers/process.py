@@ -11,10 +11,10 @@ import numpy as np
 
 from tfpipe.check.parse import read_model
 from tfpipe.export.convert import build_model, convert_form, finish, save_refusal
-from tfpipe.layer_comparison import Comparison
-from tfpipe.layer_file import OpenFile
-from tfpipe.layer_reference import make_reference, skips_padding
-from tfpipe.layer_tensors import NamedGraph, count_differences
+from tfpipe.layers.comparison import Comparison
+from tfpipe.layers.file import OpenFile
+from tfpipe.layers.reference import make_reference, skips_padding
+from tfpipe.layers.tensors import NamedGraph, count_differences
 
 
 def main(job_path: Path) -> None:
