@@ -121,7 +121,8 @@ def test_variant_verifies_and_keeps_its_zeros(run: Path, in_process: None) -> No
     assert verified["keras"] == record["metrics"]["test"]["accuracy"]
     kernels = [entry for entry in record["tensors"] if "max_error" in entry]
     assert len(kernels) == 4  # embedding, both of the LSTM, logits
-    assert all(entry["max_error"] == 0 and entry["zeros"] >= 0.45 for entry in kernels)
+    for entry in kernels:  # up to float32's own rounding: the table is divided by its factor
+        assert entry["max_error"] <= 1e-6 * entry["range"][1] and entry["zeros"] >= 0.45
 
 
 def test_what_does_not_fit_together_is_refused(run: Path) -> None:
@@ -141,8 +142,7 @@ def test_what_does_not_fit_together_is_refused(run: Path) -> None:
 
 
 def test_clustered_variant_is_refused(run: Path) -> None:
-    folder = run / "variants" / "few"
-    folder.mkdir()
+    folder = shutil.copytree(run / "variants" / "base", run / "variants" / "few")
     record = {"methods": ["cluster"], "weights_sha256": ""}
     (folder / "compress.json").write_text(json.dumps(record))
     options = CompressOptions(source="few", qat=True, scheme="dynamic_int8", epochs=1)

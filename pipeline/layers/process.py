@@ -13,8 +13,9 @@ from tfpipe.check.parse import read_model
 from tfpipe.export.convert import build_model, convert_form, finish, save_refusal
 from tfpipe.layers.comparison import Comparison
 from tfpipe.layers.file import OpenFile
+from tfpipe.layers.matching import count_differences, match_tensors
 from tfpipe.layers.reference import make_reference, skips_padding
-from tfpipe.layers.tensors import NamedGraph, count_differences
+from tfpipe.layers.tensors import NamedGraph
 
 
 def main(job_path: Path) -> None:
@@ -34,10 +35,11 @@ def main(job_path: Path) -> None:
         function = reference.trace(job, length)
         data = convert_form(length, function, model, job, job_path.parent)
         remade = finish([data], {**job, "buckets": ()})
-        different = count_other_constants(remade, shipped)
+        matched, different = match_files(remade, shipped)
         traced = [operation.name for operation in function.graph.get_operations()]
         graph = NamedGraph(read_model(data).graphs[0], traced)
-        tensors, missing = graph.find_all(reference.places)
+        own, missing = graph.find_all(reference.places)
+        tensors = {name: [matched[index] for index in indices] for name, indices in own.items()}
         comparison = Comparison(
             reference, OpenFile(shipped), tensors, skips=skips_padding(model, job["lowering"])
         )
@@ -45,28 +47,29 @@ def main(job_path: Path) -> None:
             comparison.add(row[None])
     found = {
         "other_constants": different,
-        "ops": {name: graph.makers[indices[0]].code.name for name, indices in tensors.items()},
+        "ops": {name: graph.makers[indices[0]].code.name for name, indices in own.items()},
         "not_seen": [{"name": name, "reason": reason} for name, reason in missing.items()],
         **comparison.result(),
     }
     Path(job["output"]).write_text(json.dumps(found), "utf-8")
 
 
-def count_other_constants(data: bytes, shipped: Path) -> int:
-    """Returns how many tensors of an artifact's file have other numbers than in the one that the
-    converter made again.
+def match_files(data: bytes, shipped: Path) -> tuple[dict[int, int], int]:
+    """Returns {tensor of the file that the converter made again: that of the artifact's file}, and
+    how many of them have other numbers.
 
     Raises:
         ValueError: The artifact's file is another graph.
     """
-    count = count_differences(read_model(data), read_model(shipped.read_bytes()))
-    if count is None:
+    remade, theirs = read_model(data), read_model(shipped.read_bytes())
+    matched = match_tensors(remade.graphs[0], theirs.graphs[0])
+    if matched is None:
         raise ValueError(
             f"{shipped}: its graph is not the one that the run's model is converted to here, so "
             "its tensors cannot be told apart: other versions or an older tfpipe made it. Export "
             "the artifact again."
         )
-    return count
+    return matched, count_differences(remade, theirs, matched)
 
 
 if __name__ == "__main__":

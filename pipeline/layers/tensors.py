@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tfpipe.check.model import QUANTIZED_TYPES, Graph, Model, Tensor
+from tfpipe.check.model import QUANTIZED_TYPES, Graph, Tensor
 from tfpipe.models.recording import Place
 
 # Ops that carry a value into int8 or out of it; their outputs are named after the value itself.
@@ -98,25 +98,3 @@ class NamedGraph:
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the sizes but those of 1, which the converter adds and drops."""
     return tuple(size for size in shape if size != 1)
-
-
-def count_differences(remade: Model, shipped: Model) -> int | None:
-    """Returns how many tensors of subgraph 0 have other scales or contents in two files; None if
-    the graphs are not the same at all: other ops, types or shapes, or in another order."""
-    ours, theirs = remade.graphs[0], shipped.graphs[0]
-    if outline(ours) != outline(theirs):
-        return None
-    return sum(
-        (a.scales, bytes(a.data or b"")) != (b.scales, bytes(b.data or b""))
-        for a, b in zip(ours.tensors, theirs.tensors, strict=True)
-    )
-
-
-def outline(graph: Graph) -> list[object]:
-    """Returns what of a graph stays the same whatever its numbers are."""
-    return [
-        tuple(graph.inputs),
-        tuple(graph.outputs),
-        [(tensor.dtype, tensor.shape) for tensor in graph.tensors],
-        [(o.code.name, tuple(o.inputs), tuple(o.outputs)) for o in graph.operators],
-    ]
