@@ -110,8 +110,9 @@ def check_weight_bits(options: ExportOptions, bits: int | None) -> None:
             "4 bits a weight: too few without that. Use a variant of tfpipe compress --qat "
             f"--scheme {options.scheme}, or --scheme dynamic_int8."
         )
-    fused, runtime = options.lowering == "fused", options.runtime or ""
-    if bits and wanted and (fused or runtime.startswith(ONE_SCALE_RUNTIME)):
+    runtime = parse_runtime(options.runtime).spec if options.runtime else ""
+    one_scale = options.lowering == "fused" or runtime.startswith(ONE_SCALE_RUNTIME)
+    if bits and wanted and one_scale:
         raise ExportError(
             f"variant={options.variant!r} was trained with a scale for each output of a kernel; "
             f"lowering={options.lowering} runtime={options.runtime} have one for all. Leave "
