@@ -20,12 +20,24 @@ from device_runner.signatures import bucket_name
 from tfpipe.export.golden import write_golden
 from tfpipe.export.model_file import open_runtime, write_model
 from tfpipe.export.options import ExportOptions as ExportOptions
-from tfpipe.export.options import check_buckets, check_quantized, check_segments, default_name
+from tfpipe.export.options import (
+    check_buckets,
+    check_quantized,
+    check_segments,
+    check_weight_bits,
+    default_name,
+)
 from tfpipe.export.target import TARGETS, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import check_name, staging_folder
-from tfpipe.variant import is_quantized, load_tokenizer, read_recipe, vocabulary_path
+from tfpipe.variant import (
+    is_quantized,
+    load_tokenizer,
+    read_recipe,
+    vocabulary_path,
+    weight_bits,
+)
 from tfpipe.versions import now, read_versions
 
 # What of check.json is told at once.
@@ -58,6 +70,7 @@ def export_artifact(
     content = {**folder.read(), "recipe": read_recipe(folder, options.variant)}
     if is_quantized(folder, options.variant):
         check_quantized(options)
+    check_weight_bits(options, weight_bits(folder, options.variant))
     length = content["recipe"]["data"]["sequence_length"]
     lowerings = possible_lowerings(
         content["model"],

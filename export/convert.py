@@ -15,18 +15,17 @@ import tensorflow as tf
 from device_runner.files import write_file_atomic
 from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
+from tfpipe.export.four_bits import halve_weights
 from tfpipe.export.gpu_form import GPU_LAYERS
 from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.export.merge import merge_files
 from tfpipe.export.observed import with_observed_ranges
+from tfpipe.export.options import ONE_SCALE_RUNTIME
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounded_layers import find_unknown
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import keras_probabilities, load_model
 
-# A scale a channel in dense weights is FULLY_CONNECTED version 12, which TensorFlow 2.17 brought;
-# tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
-WITHOUT_PER_CHANNEL_DENSE = "tflite-runtime"
 # Targets whose files LiteRT's GPU accelerator takes: natively, and in a browser through WebGPU.
 GPU_TARGETS = ("gpu", "web")
 
@@ -63,7 +62,9 @@ def main(job_path: Path) -> None:
             forms = build_forms(rounded[wanted], each)
         work = Path(output).parent
         files = [convert_form(*form, rounded[wanted], each, work) for form in forms]
-        write_file_atomic(output, finish(files, each))
+        with save_refusal(job_path):
+            data = finish(files, each)
+        write_file_atomic(output, data)
 
 
 def build_forms(model: Any, job: dict[str, Any]) -> list[tuple[int, Any]]:
@@ -74,7 +75,13 @@ def build_forms(model: Any, job: dict[str, Any]) -> list[tuple[int, Any]]:
 
 def finish(files: list[bytes], job: dict[str, Any]) -> bytes:
     """Returns the one file that ships, of the converter's file for the full length and those of
-    the buckets."""
+    the buckets.
+
+    Raises:
+        ValueError: The variant's weights are not those of the scheme.
+    """
+    if job["scheme"] == "dynamic_int4":
+        files = [halve_weights(data) for data in files]
     if job["target"] == "cpu":
         return merge_files(files, job.get("buckets", ()))
     return widen_tables(files[0]) if job["scheme"] == "float16" else files[0]
@@ -102,6 +109,9 @@ def convert_form(length: int, function: Any, model: Any, job: dict[str, Any], wo
         calibration = np.load(job["calibration"], allow_pickle=False)[:, :length]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
+    if hasattr(model, "weight_bits"):
+        # A norm's scale that is folded into a kernel would take it off the grid it was trained on.
+        converter._experimental_disable_fuse_mul_and_fc = True
     if getattr(model, "per_tensor", False):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
@@ -167,7 +177,7 @@ def wants_observed_ranges(job: dict[str, Any], model: Any) -> bool:
 
 def needs_tensor_scales(job: dict[str, Any]) -> bool:
     """Returns whether the job's runtime has no dense layers with a scale for each output."""
-    return (job["runtime"] or "").startswith(WITHOUT_PER_CHANNEL_DENSE)
+    return (job["runtime"] or "").startswith(ONE_SCALE_RUNTIME)
 
 
 def set_scheme(converter: Any, job: dict[str, Any]) -> None:

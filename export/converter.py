@@ -94,16 +94,44 @@ def output_path(job: dict[str, Any], folder: Path) -> Path:
     return folder / f"out-{TARGETS[job['target']].model_file}"
 
 
-def run_child(job: dict[str, Any], folder: Path, time_limit: float) -> int | str:
-    """Runs the target's converter on a job, its log in `folder`; returns its exit code, or that it
-    took too long."""
+def run_job(
+    module: str, job: dict[str, Any], folder: Path, *, what: str, time_limit: float
+) -> Path:
+    """Runs a module that reads a job file and writes the job's "output"; returns that path.
+
+    Args:
+        module: Its `main` takes the path of the job file.
+        job: What it is told.
+        folder: Where the job file and the log go.
+        what: What is being done, for messages.
+        time_limit: Seconds until the child is ended.
+
+    Raises:
+        ExportError: As for `convert`.
+    """
+    output = Path(job["output"])
+    error = run_child(job, folder, time_limit, module)
+    if error or not output.is_file():
+        raise ExportError(describe_end(what, error, folder))
+    return output
+
+
+def run_child(
+    job: dict[str, Any], folder: Path, time_limit: float, module: str | None = None
+) -> int | str:
+    """Runs the target's converter, or another module, on a job, its log in `folder`; returns its
+    exit code, or that it took too long."""
     job_path = folder / "job.json"
     job_path.write_text(json.dumps(job), "utf-8")
     with (folder / LOG_FILE).open("wb") as log:
         try:
             return subprocess.run(
                 # -P: nothing in the user's present folder may stand in for a module.
-                [sys.executable, "-P", "-m", TARGETS[job["target"]].converter, str(job_path)],
+                [
+                    *(sys.executable, "-P", "-m"),
+                    module or TARGETS[job["target"]].converter,
+                    str(job_path),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -117,7 +145,11 @@ def run_child(job: dict[str, Any], folder: Path, time_limit: float) -> int | str
 
 def describe_fault(scheme: str, lowering: str, error: int | str, folder: Path) -> str:
     """Returns why the child whose log is in `folder` made no file of a lowering."""
-    what = f"scheme={scheme} lowering={lowering}"
+    return describe_end(f"scheme={scheme} lowering={lowering}", error, folder)
+
+
+def describe_end(what: str, error: int | str, folder: Path) -> str:
+    """Returns why the child whose log is in `folder` did not do what it was to do."""
     if isinstance(error, str):
         return (
             f"{what}: the converter was {error} and was ended. Use a smaller data.sequence_length "

@@ -24,6 +24,7 @@ HOSTILE_TEXTS = ("", "Ａ İstanbul ΣΑΣ café naïve 北京 ไทย 한국�
 # How far a golden output may be off on another machine. Float kernels add up in another order;
 # integer kernels round one quantum (1/256) otherwise, and a recurrence carries that on.
 GOLDEN_TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "dynamic_int8": 0.05, "int8": 0.05}
+GOLDEN_TOLERANCES["dynamic_int4"] = GOLDEN_TOLERANCES["dynamic_int8"]
 TARGET_TOLERANCES = {"gpu": MAX_GPU_ERROR}
 
 

@@ -32,8 +32,9 @@ from tfpipe.variant import (
 )
 
 # A float16 or int8 file holds a quarter to a half of the parameters' 4 bytes; less than this share
-# of one byte a parameter means that weights are missing.
+# of one byte a parameter, or of half of one in 4 bits, means that weights are missing.
 MIN_BYTES_PER_PARAMETER = 0.9
+MIN_BYTES_OF_HALVES = 0.45
 
 
 def write_model(
@@ -67,7 +68,7 @@ def write_model(
     facts = read_facts(path, job)
     path.rename(staging / TARGETS[options.target].model_file)
     checked = {
-        **check_model(facts, count_parameters(folder, options.variant)),
+        **check_model(facts, count_parameters(folder, options.variant), options.scheme),
         "lowering": lowering,
         "candidates": candidates,
         "buckets": job["buckets"],
@@ -168,7 +169,7 @@ def open_runtime(options: ExportOptions) -> tuple[Device, dict[str, Any]]:
         }
 
 
-def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
+def check_model(facts: dict[str, Any], parameters: int, scheme: str = "float32") -> dict[str, Any]:
     """Returns what check.json holds of a converted file.
 
     Raises:
@@ -182,9 +183,10 @@ def check_model(facts: dict[str, Any], parameters: int) -> dict[str, Any]:
             + " Use another --scheme or --runtime."
         )
     stored = sum(facts["bytes_by_dtype"].values())
-    if stored < MIN_BYTES_PER_PARAMETER * parameters:
+    least = MIN_BYTES_OF_HALVES if scheme == "dynamic_int4" else MIN_BYTES_PER_PARAMETER
+    if stored < least * parameters:
         raise ExportError(
             f"the file holds {stored} bytes of constants for {parameters} parameters: weights are "
-            f"missing. At least {MIN_BYTES_PER_PARAMETER} bytes each were expected. Report this."
+            f"missing. At least {least} bytes each were expected. Report this."
         )
     return {"ok": True, "findings": [], **facts}

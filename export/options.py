@@ -8,6 +8,11 @@ from tfpipe.devices.environment import parse_runtime
 from tfpipe.export.buckets import parse_buckets
 from tfpipe.export.target import ExportError
 from tfpipe.variant import IMPORTED_MODELS
+from tfpipe.weight_schemes import HALF_BYTE, WEIGHT_SCHEMES
+
+# Dense kernels with a scale for each output are FULLY_CONNECTED version 12, which TensorFlow 2.17
+# brought; tflite-runtime ended at 2.14, and crashes on ARM where such a layer has two int8 outputs.
+ONE_SCALE_RUNTIME = "tflite-runtime"
 
 
 @dataclass(frozen=True)
@@ -97,4 +102,32 @@ def check_quantized(options: ExportOptions) -> None:
             f"variant={options.variant!r} was trained with the rounding of scheme int8, and "
             f"target={asked[0]} scheme={asked[1]} lowering={asked[2]} would ship another function. "
             "Use --target cpu or web --scheme int8, or another --variant."
+        )
+
+
+def check_weight_bits(options: ExportOptions, bits: int | None) -> None:
+    """Refuses options that would put weights on another grid than that which they were trained on.
+
+    Args:
+        options: What is asked for.
+        bits: Of a weight of the variant, if they were trained rounded.
+
+    Raises:
+        ExportError: The scheme has fewer bits, or its kernels would have one scale each instead of
+            one for each output.
+    """
+    wanted = WEIGHT_SCHEMES.get(options.scheme)
+    if wanted == HALF_BYTE and bits != HALF_BYTE:
+        raise ExportError(
+            f"scheme={options.scheme!r} of variant={options.variant!r}, which was not trained with "
+            "4 bits a weight: too few without that. Use a variant of tfpipe compress --qat "
+            f"--scheme {options.scheme}, or --scheme dynamic_int8."
+        )
+    runtime = parse_runtime(options.runtime).spec if options.runtime else ""
+    one_scale = options.lowering == "fused" or runtime.startswith(ONE_SCALE_RUNTIME)
+    if bits and wanted and one_scale:
+        raise ExportError(
+            f"variant={options.variant!r} was trained with a scale for each output of a kernel; "
+            f"lowering={options.lowering} runtime={options.runtime} have one for all. Leave "
+            "--lowering fused and --runtime tflite-runtime out, or use another --variant."
         )

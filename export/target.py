@@ -20,6 +20,7 @@ class Target:
         runtime: The runtime that the host checks its files with.
         schemes: Types of weights and activations that it computes, the default first.
         lowerings: Recurrences that it runs whole, the most promising first.
+        trained_schemes: Further ones, of variants alone that were trained with their rounding.
         branches: Whether it runs control flow, so that a model without recurrence can have a copy
             of its ops for shorter texts.
         model_file: Name of the model's file in an artifact.
@@ -31,6 +32,7 @@ class Target:
     runtime: str
     schemes: tuple[str, ...]
     lowerings: tuple[str, ...]
+    trained_schemes: tuple[str, ...] = ()
     branches: bool = False
     model_file: str = MODEL_FILE
     converter: str = "tfpipe.export.convert"
@@ -41,6 +43,7 @@ TARGETS = {
     "cpu": Target(
         runtime="ai-edge-litert",
         schemes=("float32", "float16", "dynamic_int8", "int8"),
+        trained_schemes=("dynamic_int4",),
         lowerings=("loop", "unrolled", "fused"),
         branches=True,
     ),
@@ -116,7 +119,7 @@ def possible_lowerings(
         ExportError: The target does not take the scheme or the lowering.
     """
     limits = find_target(target)
-    if scheme not in limits.schemes:
+    if scheme not in (*limits.schemes, *limits.trained_schemes):
         raise ExportError(
             f"scheme={scheme!r} does not run on target {target!r}. Use one of {limits.schemes}."
         )

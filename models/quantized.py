@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
     Attributes:
         names: The values with a learned range.
         ranges: Variable float32 `(len(names), 2)`: the smallest and the largest value.
+        constant_form: Makes the form of `constant_logits` of {name: range}.
 
     Raises:
         ValueError: A layer has no quantization-aware form, or `ranges` is another model's.
@@ -47,6 +49,7 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         super().__init__(name=model.name)
         self.float_model = model
         self.per_tensor = per_tensor
+        self.constant_form: Callable[[dict[str, tuple[float, float]]], ConstantForm] = ConstantForm
         form = self._observing(tf.zeros((1, 2), tf.int32))  # one walk finds the names
         self.names = list(form.seen)
         self._gates = np.array([kind == "gate" for kind, _, _ in form.seen.values()])
@@ -104,7 +107,7 @@ class QuantizedModel(keras.Model):  # type: ignore[misc]
         ranges as constants: the graph that an int8 file is converted from. `lowering` is how LSTMs
         are written, a key of `ROUNDED_RECURRENCES`."""
         with tf.init_scope():
-            form = ConstantForm(self.range_of())
+            form = self.constant_form(self.range_of())
         form.per_tensor = self.per_tensor
         if lowering in ROUNDED_RECURRENCES:  # another one is that of a model without recurrence
             form.recurrence = ROUNDED_RECURRENCES[lowering]

@@ -63,10 +63,17 @@ def find_unknown(model: keras.Model) -> str | None:
                 "of its op outputs to form.quantize."
             )
         activation = getattr(layer, "activation", keras.activations.linear)
-        if isinstance(layer, keras.layers.Dense) and activation not in FUSED_ACTIVATIONS:
+        if isinstance(layer, WITH_ACTIVATION) and activation not in FUSED_ACTIVATIONS:
             return (
                 f"layer {layer.name!r} has activation={activation.__name__!r}, which the integer "
-                "dense kernel does not compute. Use relu or linear."
+                f"kernel of {type(layer).__name__} does not compute. Use relu or linear."
+            )
+        if isinstance(layer, keras.layers.Conv1D) and (
+            layer.padding == "causal" or layer.groups > 1
+        ):
+            return (
+                f"layer {layer.name!r} has padding={layer.padding!r} groups={layer.groups} and so "
+                "no quantization-aware form. Use padding same or valid, and one group."
             )
     return None
 
@@ -102,6 +109,24 @@ def round_dense(layer: keras.layers.Dense, form: Form, inputs: Any) -> Any:
     product = tf.tensordot(inputs, form.quantize(f"{layer.name}/kernel", kernel, "kernel"), 1)
     kind = "logits" if layer.name == LOGITS else "value"
     return form.quantize(f"{layer.name}/output", layer.activation(product + bias), kind)
+
+
+def round_convolution(layer: keras.layers.Conv1D, form: Form, states: Any) -> Any:
+    """`(..., length, features)` → `(..., positions, filters)`, as one row of an image."""
+    kernel, bias = form.weights(layer)
+    states = form.enter(layer.name, states)
+    kernel = form.quantize(f"{layer.name}/kernel", kernel, "kernel")[None]
+    row = states[:, None] if form.batched else states[None, None]
+    result = tf.nn.conv2d(
+        row,
+        kernel,
+        (1, layer.strides[0]),
+        layer.padding.upper(),
+        dilations=(1, layer.dilation_rate[0]),
+    )
+    result = layer.activation(result + bias)
+    result = result[:, 0] if form.batched else tf.reshape(result, result.shape[2:])
+    return form.quantize(f"{layer.name}/output", result)
 
 
 def round_attention(layer: SelfAttention, form: Form, states: Any, mask: Any) -> Any:
@@ -168,6 +193,7 @@ def round_reverse(_: ReverseTime, form: Form, states: Any) -> Any:
     return tf.reverse(states, [1 if form.batched else 0])
 
 
+WITH_ACTIVATION = (keras.layers.Dense, keras.layers.Conv1D)
 FUSED_ACTIVATIONS = (keras.activations.linear, keras.activations.relu)
 ROUNDED: dict[type, Callable[..., Any]] = {
     PaddingMask: round_mask,
@@ -180,6 +206,7 @@ ROUNDED: dict[type, Callable[..., Any]] = {
     SelfAttention: round_attention,
     keras.layers.Add: round_sum,
     keras.layers.Concatenate: round_concat,
+    keras.layers.Conv1D: round_convolution,
     keras.layers.Dense: round_dense,
     keras.layers.LayerNormalization: round_layer_norm,
     keras.layers.LSTM: round_lstm,

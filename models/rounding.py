@@ -128,7 +128,7 @@ class RoundingForm(Form):
         if kind == "kernel" and self.per_tensor:
             return round_weights(value, tf.stop_gradient(largest(value, None)))
         if kind == "kernel":
-            return round_kernel(value, tf.stop_gradient(largest(value, 0)))
+            return round_kernel(value)
         return tf.quantization.fake_quant_with_min_max_vars(
             value, self._low[name], self._high[name], self._bits
         )
@@ -158,7 +158,7 @@ class ConstantForm(Form):
 
     def hold(self, name: str, value: Any, kind: str) -> Any:
         if kind == "kernel":
-            return tf.constant(on_grid(value, None if self.per_tensor else 0))
+            return tf.constant(on_grid(value, one_scale=self.per_tensor))
         if kind == "table":
             limit = max(float(np.abs(value).max()), MIN_WIDTH)
             return tf.quantization.fake_quant_with_min_max_vars(
@@ -204,32 +204,43 @@ def largest(weights: Any, axis: int | None) -> Any:
     return tf.maximum(tf.reduce_max(tf.abs(weights), axis), MIN_WIDTH)
 
 
-def round_weights(value: Any, limit: Any) -> Any:
-    """Rounds to 255 values in [-limit, limit]; the gradient passes."""
+def largest_level(bits: int) -> int:
+    """Returns the largest of the integers that a symmetric grid has on both sides of zero."""
+    return int(2 ** (bits - 1) - 1)
+
+
+def round_weights(value: Any, limit: Any, bits: int = NUM_BITS) -> Any:
+    """Rounds to the values of a symmetric grid in [-limit, limit]; the gradient passes."""
     return tf.quantization.fake_quant_with_min_max_vars(
-        value, -limit, limit, NUM_BITS, narrow_range=True
+        value, -limit, limit, bits, narrow_range=True
     )
 
 
-def round_kernel(value: Any, limits: Any) -> Any:
-    """Rounds each column to 255 values in [-limit, limit] of its own; the gradient passes."""
-    return tf.quantization.fake_quant_with_min_max_vars_per_channel(
-        value, -limits, limits, NUM_BITS, narrow_range=True
+def round_kernel(kernel: Any, bits: int = NUM_BITS) -> Any:
+    """Rounds the weights of each output, the last axis, in a range of their own; the gradient
+    passes."""
+    columns = tf.reshape(kernel, [-1, kernel.shape[-1]])
+    limits = tf.stop_gradient(largest(columns, 0))
+    rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        columns, -limits, limits, bits, narrow_range=True
     )
+    return tf.reshape(rounded, kernel.shape)
 
 
-def on_grid(kernel: Any, axis: int | None) -> Any:
-    """Returns a float32 NumPy kernel on the grid of its 255 int8 values.
+def on_grid(kernel: Any, *, one_scale: bool, bits: int = NUM_BITS) -> Any:
+    """Returns a float32 NumPy kernel on its symmetric grid, 255 values of 8 bits.
 
     Args:
-        kernel: `(features, units)`.
-        axis: 0 for a grid for each column, None for one of the whole kernel.
+        kernel: `(…, units)`.
+        one_scale: Whether the whole kernel has one grid instead of one for each output.
+        bits: Of one value.
     """
-    steps = grid_steps(kernel, axis)
+    steps = grid_steps(kernel, one_scale=one_scale, bits=bits)
     return (np.round(kernel / steps) * steps).astype(np.float32)
 
 
-def grid_steps(kernel: Any, axis: int | None) -> Any:
-    """Returns the scale of such a grid, `(units,)` or a number: max |w| / 127, the symmetric int8
-    weights of TFLite's 8-bit quantization specification."""
-    return np.maximum(np.abs(kernel).max(axis), MIN_WIDTH) / (LEVELS // 2)
+def grid_steps(kernel: Any, *, one_scale: bool, bits: int = NUM_BITS) -> Any:
+    """Returns the scale of such a grid, `(units,)` or a number: max |w| / 127 of 8 bits, the
+    symmetric weights of TFLite's 8-bit quantization specification."""
+    axes = None if one_scale else tuple(range(kernel.ndim - 1))
+    return np.maximum(np.abs(kernel).max(axes), MIN_WIDTH) / largest_level(bits)

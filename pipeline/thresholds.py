@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # How far an output on a GPU may be off. A phone's GPU computes in float16 whatever the types of the
 # weights are: eleven bits, and a recurrence carries the rounding on.
@@ -56,6 +56,11 @@ THRESHOLDS = {
         "allowance; a recurrence rounds its state at every step",
     ),
 }
+THRESHOLDS["dynamic_int4"] = replace(
+    THRESHOLDS["dynamic_int8"],
+    reason="weights of 4 bits, which the Keras model has as well, and activations rounded to 8 "
+    "bits at run time as in dynamic_int8",
+)
 
 # For a quantization-aware variant, whose Keras model is the form that rounds.
 QUANTIZATION_AWARE = Threshold(

@@ -21,6 +21,8 @@ BASE = "base"  # the trained model itself; other variants are made of it
 IMPORTED_MODELS = ("imported", "imported_rnn")
 # The arrays that a quantization-aware variant has beside its weights.
 RANGES, PER_TENSOR = "ranges", "per_tensor"
+# The same of a variant whose weights alone are on the grid of a file's integers.
+WEIGHT_BITS = "weight_bits"
 # What a compressed variant has beside its weights, in its folder.
 RECORD_FILE, VOCABULARY_FILE = "compress.json", "vocabulary.txt"
 KERAS_BATCH = 256
@@ -34,13 +36,16 @@ def save_weights(path: Path, model: Any) -> None:
     if hasattr(model, "float_model"):
         arrays[RANGES] = model.ranges.numpy()
         arrays[PER_TENSOR] = np.array(model.per_tensor)
+    if hasattr(model, WEIGHT_BITS):
+        arrays[WEIGHT_BITS] = np.array(model.weight_bits)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(path, arrays)
 
 
 def load_model(folder: RunFolder, variant: str) -> Any:
     """Builds the variant's model and gives it its weights; of a quantization-aware variant its
-    quantization-aware form, a `QuantizedModel`.
+    quantization-aware form, a `QuantizedModel`, or, where only weights are rounded, the float model
+    with the attribute `weight_bits`.
 
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
@@ -55,6 +60,8 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     try:
         arrays = read_arrays(path)
         ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
+        if WEIGHT_BITS in arrays:
+            model.weight_bits = int(arrays.pop(WEIGHT_BITS))
         model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
         if ranges is None:
             return model
@@ -161,7 +168,7 @@ def count_parameters(folder: RunFolder, variant: str) -> int:
         ValueError: No such variant, or its file is damaged.
     """
     arrays = read_arrays(check_variant(folder, variant))
-    return sum(value.size for name, value in arrays.items() if name not in (RANGES, PER_TENSOR))
+    return sum(value.size for name, value in arrays.items() if name.startswith("arr_"))
 
 
 def is_quantized(folder: RunFolder, variant: str) -> bool:
@@ -171,6 +178,16 @@ def is_quantized(folder: RunFolder, variant: str) -> bool:
         ValueError: No such variant, or its file is damaged.
     """
     return RANGES in read_arrays(check_variant(folder, variant))
+
+
+def weight_bits(folder: RunFolder, variant: str) -> int | None:
+    """Returns the bits of a weight of a variant that was trained with those alone rounded.
+
+    Raises:
+        ValueError: No such variant, or its file is damaged.
+    """
+    found = read_arrays(check_variant(folder, variant)).get(WEIGHT_BITS)
+    return None if found is None else int(found)
 
 
 def check_variant(folder: RunFolder, variant: str) -> Path:

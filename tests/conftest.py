@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -291,6 +291,27 @@ def exported_run(trained_runs: dict[str, Path]) -> Path:
     export_artifact(trained_runs["lstm"])
     verify(trained_runs["lstm"] / "exports" / "cpu-float32")
     return trained_runs["lstm"]
+
+
+def run_child_here(
+    job: dict[str, Any], folder: Path, _: float, module: str = "tfpipe.export.convert"
+) -> int:
+    """`tfpipe.export.converter.run_child` in this process, which has TensorFlow loaded already."""
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    try:
+        importlib.import_module(module).main(path)
+    except SystemExit as error:
+        return int(str(error.code))
+    return 0
+
+
+@pytest.fixture(scope="module")
+def in_process() -> Iterator[None]:
+    """Converts for a CPU, and compares layers, without a process of its own each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tfpipe.export.converter.run_child", run_child_here)
+        yield
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ PACKAGES = {
 # From left to right: a module imports its own stage and those before it. Modules of one stage are
 # free to import each other, but never in a circle.
 STAGES = {
-    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions",
+    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions "
+    "weight_schemes",
     "data": "data",
     "tokenizer": "tokenizer",
     "models": "models",
@@ -31,7 +32,7 @@ STAGES = {
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds web",
     "export": "export",
-    "verify": "predict verify",
+    "verify": "layers predict verify",
     "import": "import_keras keras_file",
     "bench": "bench compare deploy fleet inventory serve shards",
     "report": "report",

@@ -59,7 +59,7 @@ def test_one_layer_is_rounded_and_no_other(source: Any, per_tensor: bool) -> Non
     ranges = model.range_of()
     fake_quant = tf.quantization.fake_quant_with_min_max_args
     read = fake_quant(until, *ranges["logits/input"]).numpy()
-    product = read @ on_grid(kernel, None if per_tensor else 0) + bias
+    product = read @ on_grid(kernel, one_scale=per_tensor) + bias
     rounded = fake_quant(product, *ranges["logits/output"]).numpy()
     found = describe_rounding(model, source)
     assert found is not None and (found["metric"], found["num_examples"]) == ("accuracy", NUM_TEXTS)
@@ -103,5 +103,5 @@ def test_weights_have_the_scales_of_the_file() -> None:
         assert entry["max_error"] <= entry["scale"][1] / 2 * 1.001
         assert entry["range"] == [float(tensor.value.min()), float(tensor.value.max())]
         np.testing.assert_allclose(
-            tensor.stored * tensor.steps, on_grid(tensor.value, None if table else 0), rtol=1e-6
+            tensor.stored * tensor.steps, on_grid(tensor.value, one_scale=table), rtol=1e-6
         )

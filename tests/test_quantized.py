@@ -15,8 +15,7 @@ from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounding import GATE_LIMIT, RoundingForm, on_grid
 
 LENGTH, VOCABULARY_SIZE = 12, 40
-# Convolutions have no quantization-aware form yet.
-WITH_A_FORM = sorted(set(MODELS) - {"textcnn"})
+WITH_A_FORM = sorted(MODELS)
 
 
 def texts_of_every_length() -> np.ndarray:
@@ -79,9 +78,22 @@ def test_training_gives_every_weight_a_gradient() -> None:
         assert min(sizes) > 0, (name, sizes)
 
 
-def test_model_without_a_form_is_refused_by_its_layer() -> None:
-    with pytest.raises(ValueError, match="of type Conv1D has no quantization-aware form"):
-        random_quantized("textcnn")
+def test_convolution_that_no_kernel_computes_is_refused() -> None:
+    inputs = keras.Input((8, 4))
+    layer = keras.layers.Conv1D(2, 3, padding="causal", name="past")
+    with pytest.raises(
+        ValueError, match="'past' has padding='causal' groups=1 .* Use padding same"
+    ):
+        QuantizedModel(keras.Model(inputs, layer(inputs)))
+
+
+def test_kernels_of_a_convolution_are_rounded_per_filter() -> None:
+    kernel = np.float32([[[1.0, 100.0]], [[0.4, -127.0]], [[-0.1, 3.4]]])
+    expected = [[[1, 100]], [[round(0.4 * 127) / 127, -127]], [[-round(0.1 * 127) / 127, 3]]]
+    np.testing.assert_allclose(on_grid(kernel, one_scale=False), expected, rtol=1e-6)
+    form = RoundingForm(tf.zeros((1, 2)), ["x"], training=False)
+    rounded = form.quantize("k", tf.constant(kernel), "kernel")
+    np.testing.assert_allclose(rounded, expected, rtol=1e-5)
 
 
 def test_rounding_is_that_of_8_bits() -> None:
@@ -101,9 +113,9 @@ def test_rounding_is_that_of_8_bits() -> None:
 def test_kernels_are_rounded_per_column() -> None:
     kernel = np.array([[1.0, 100.0], [0.4, -127.0], [-0.1, 3.4]], np.float32)
     expected = [[1, 100], [round(0.4 * 127) / 127, -127], [-round(0.1 * 127) / 127, 3]]
-    np.testing.assert_allclose(on_grid(kernel, 0), expected, rtol=1e-6)
+    np.testing.assert_allclose(on_grid(kernel, one_scale=False), expected, rtol=1e-6)
     one_grid = [[1, 100], [0, -127], [0, 3]]
-    np.testing.assert_allclose(on_grid(kernel, None), one_grid, rtol=1e-6)
+    np.testing.assert_allclose(on_grid(kernel, one_scale=True), one_grid, rtol=1e-6)
     form = RoundingForm(tf.zeros((1, 2)), ["x"], training=False)
     np.testing.assert_allclose(form.quantize("k", kernel, "kernel"), expected, rtol=1e-5)
     form.per_tensor = True

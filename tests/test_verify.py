@@ -478,6 +478,10 @@ def test_every_scheme_of_every_target_has_a_threshold() -> None:
     from tfpipe.export.golden import GOLDEN_TOLERANCES
     from tfpipe.export.target import TARGETS
 
-    schemes = {scheme for target in TARGETS.values() for scheme in target.schemes}
+    schemes = {
+        scheme
+        for target in TARGETS.values()
+        for scheme in (*target.schemes, *target.trained_schemes)
+    }
     assert schemes == set(THRESHOLDS) == set(GOLDEN_TOLERANCES)
     assert all(len(threshold.reason) > 30 for threshold in THRESHOLDS.values())

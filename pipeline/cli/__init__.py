@@ -19,6 +19,7 @@ from tfpipe.cli.keras import find_run, keras_options
 from tfpipe.cli.output import Commands, format_export, format_option, print_result
 from tfpipe.cli.paths import ARTIFACT, FILE, FILE_OR_STDIN, RUN
 from tfpipe.cli.serve import serve
+from tfpipe.cli.verify import verify
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
 
@@ -100,7 +101,7 @@ def train(data: str, run: Path, **options: Any) -> None:
 @cli.command()
 @click.argument("run", type=RUN, required=False)
 @click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
-@click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
+@click.option("--scheme", help="float32, float16, dynamic_int8, dynamic_int4 or int8.")
 @click.option(
     "--lowering",
     default="auto",
@@ -144,31 +145,6 @@ def export(
     options["scheme"] = options["scheme"] or default_scheme(options["target"])
     result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
     print_result(result, output_format, format_export)
-
-
-@cli.command()
-@click.argument("artifact", type=ARTIFACT)
-@click.option("--data", type=FILE, help="Labelled texts; else the run's test split.")
-@click.option("--run", type=RUN, help="The run, if the artifact was moved out of it.")
-@device_options
-@format_option
-def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **options: Any) -> None:
-    """Prove that an exported file computes what its model does, on the whole test split.
-
-    \b
-    Example:
-      tfpipe verify runs/topics/exports/cpu-int8
-    """
-    from tfpipe.verify import VerificationError, format_verification, verify
-
-    if len(devices) > 1:
-        raise click.UsageError("verify takes one --device.")
-    try:
-        result = verify(artifact, device=devices[0], **options)
-        print_result(result, output_format, format_verification)
-    except VerificationError as error:
-        print_result(error.result, output_format, format_verification)
-        raise
 
 
 @cli.command()
@@ -244,6 +220,7 @@ cli.add_command(deploy)
 cli.add_command(list_devices)
 cli.add_command(runner)
 cli.add_command(serve)
+cli.add_command(verify)
 
 
 def main() -> None:

@@ -25,7 +25,13 @@ from tfpipe.cli.paths import FILE, RUN
     help="Prune layers less that do not bear it; else all alike.",
 )
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
-@click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
+@click.option("--qat", is_flag=True, help="Train with the rounding of the exported file.")
+@click.option(
+    "--scheme",
+    default="int8",
+    show_default=True,
+    help="Of that file: int8, or dynamic_int8, which rounds the weights alone.",
+)
 @click.option(
     "--teacher",
     "teachers",

@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tfpipe.train.teacher import Teaching
+from tfpipe.weight_schemes import WEIGHT_SCHEMES
+
+INT8 = "int8"
+# Schemes whose rounding can be trained with: int8 rounds every value, those others the weights
+# alone, to so many bits.
+QAT_SCHEMES = (INT8, *WEIGHT_SCHEMES)
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class CompressOptions:
         scan: Whether pruning first finds out what each table and kernel bears, and prunes those
             that do not bear it less or not at all, see `scan_sensitivity`.
         cluster: Values to reach in each table and kernel; 0 leaves it out.
-        qat: Whether to train with the rounding of an int8 file (quantization-aware training).
+        qat: Whether to train with the rounding of a file (quantization-aware training).
+        scheme: Of that file: int8 rounds weights and values, the dynamic ones weights alone.
         teaching: Finished runs that teach beside the labels, whatever the method; alone, they are
             the method: the model is trained on with them ("distill").
         epochs: Passes over the training rows for each method.
@@ -36,6 +43,7 @@ class CompressOptions:
     scan: bool = True
     cluster: int = 0
     qat: bool = False
+    scheme: str = INT8
     teaching: Teaching = Teaching()
     epochs: int = 5
     learning_rate: float = 0.0
@@ -61,6 +69,7 @@ class CompressOptions:
                 f"cluster={self.cluster} lies outside 2 to 256: more values than 256 int8 does not "
                 "have, and one is no model."
             )
+        self._check_scheme()
         if not self.methods():
             raise ValueError(
                 "No method was given, so nothing would change. Give --shrink, --prune, "
@@ -70,6 +79,26 @@ class CompressOptions:
             raise ValueError(f"epochs={self.epochs} must be at least 1.")
         if not 0 <= self.learning_rate <= 10:
             raise ValueError(f"learning_rate={self.learning_rate} lies outside 0 to 10.")
+
+    def _check_scheme(self) -> None:
+        if self.scheme not in QAT_SCHEMES:
+            raise ValueError(
+                f"scheme={self.scheme!r} has no quantization-aware training. Use one of "
+                f"{list(QAT_SCHEMES)}, or leave --qat out and give --scheme to tfpipe export."
+            )
+        if self.scheme == INT8:
+            return
+        if not self.qat:
+            raise ValueError(
+                f"scheme={self.scheme!r} without qat: only quantization-aware training depends on "
+                "it. Give --qat, or leave --scheme out."
+            )
+        if self.cluster:
+            raise ValueError(
+                f"cluster={self.cluster} with scheme={self.scheme!r}: its kernels have a scale for "
+                f"each output, in which {self.cluster} values do not stay {self.cluster}. Use "
+                "--scheme int8, or leave --cluster out."
+            )
 
     def methods(self) -> list[str]:
         """Returns the names of the methods in the order in which they are applied."""

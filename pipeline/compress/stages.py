@@ -23,8 +23,10 @@ from tfpipe.compress.source import Source
 from tfpipe.fit_progress import Progress
 from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.models.quantized import QuantizedModel
+from tfpipe.models.weight_rounding import WeightRoundedModel
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.inference import compute_logits, make_infer
+from tfpipe.weight_schemes import WEIGHT_SCHEMES
 
 
 @dataclass
@@ -90,7 +92,11 @@ def run_stages(
             "validation": tuner.evaluate(tuner.validation)[1],
             **facts,
         }
-        result = Stages(tuner.averaged, source, [*result.trained, entry])
+        trained = tuner.averaged
+        if isinstance(trained, WeightRoundedModel):
+            # The weights that ship: nothing of them is left to round.
+            trained = trained.rounded()
+        result = Stages(trained, source, [*result.trained, entry])
     return result
 
 
@@ -123,7 +129,9 @@ def make_tuner(
         methods.append(Prune(sparsity, epochs=options.epochs))
     if name == "cluster":
         methods.append(Cluster(options.cluster))
-    if name == "qat":
+    if name == "qat" and options.scheme in WEIGHT_SCHEMES:
+        build = functools.partial(weight_rounded_copy_of, model, WEIGHT_SCHEMES[options.scheme])
+    elif name == "qat":
         ranges = QuantizedModel(model).ranges
         # Sixteen values stay sixteen where one scale rounds all of them.
         build = functools.partial(quantized_copy_of, model, ranges, "cluster" in before)
@@ -150,6 +158,11 @@ def copy_of(model: keras.Model) -> keras.Model:
 def quantized_copy_of(model: keras.Model, ranges: tf.Variable, per_tensor: bool) -> QuantizedModel:
     """Returns the quantization-aware form of a copy; all copies share the ranges."""
     return QuantizedModel(copy_of(model), ranges, per_tensor=per_tensor)
+
+
+def weight_rounded_copy_of(model: keras.Model, bits: int) -> WeightRoundedModel:
+    """Returns a copy that computes with rounded weights."""
+    return WeightRoundedModel(copy_of(model), bits)
 
 
 def measure(model: keras.Model, source: Source, split: str) -> dict[str, float]:

@@ -12,9 +12,12 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from tfpipe.models.quantized import QuantizedModel
-from tfpipe.models.rounding import FIXED_RANGES, LEVELS, grid_steps
+from tfpipe.models.rounding import FIXED_RANGES, LEVELS, NUM_BITS, grid_steps
+from tfpipe.models.weight_rounding import is_kernel
 from tfpipe.sizes import stored_sizes
 from tfpipe.train.corpus import EncodedSplit
+from tfpipe.variant import WEIGHT_BITS
+from tfpipe.weight_schemes import HALF_BYTE, pack_halves
 
 # Texts whose values are looked at; one batch.
 AUDITED_TEXTS = 256
@@ -33,15 +36,23 @@ class StoredTensor:
         name: Layer and weight.
         value: float32, as trained.
         steps: Its scale, one or one an output; None where the file keeps float32.
+        bits: Of a number that has a scale.
     """
 
     name: str
     value: NDArray[np.float32]
     steps: NDArray[np.float32] | None
+    bits: int = NUM_BITS
+
+    @property
+    def content(self) -> bytes:
+        """The file's bytes of it."""
+        packed = self.steps is not None and self.bits == HALF_BYTE
+        return (pack_halves(self.stored) if packed else self.stored).tobytes()
 
     @property
     def stored(self) -> NDArray[Any]:
-        """What the file holds: int8 where the tensor has a scale, else float32."""
+        """What the file holds: integers where the tensor has a scale, else float32."""
         if self.steps is None:
             return self.value
         return np.round(self.value / self.steps).astype(np.int8)
@@ -52,11 +63,13 @@ def stored_tensors(model: keras.Model) -> list[StoredTensor]:
     their scales, all else float32."""
     found = []
     for variable in float_part(model).trainable_variables:
-        value, steps = variable.numpy(), None
-        if isinstance(model, QuantizedModel) and value.ndim == 2:
+        value, steps, bits = variable.numpy(), None, getattr(model, WEIGHT_BITS, NUM_BITS)
+        if isinstance(model, QuantizedModel) and value.ndim > 1:
             table = "embeddings" in variable.name or "positions" in variable.name
-            steps = grid_steps(value, None if table or model.per_tensor else 0)
-        found.append(StoredTensor(variable.name.removesuffix(":0"), value, steps))
+            steps = grid_steps(value, one_scale=table or model.per_tensor)
+        elif hasattr(model, WEIGHT_BITS) and is_kernel(variable):
+            steps = grid_steps(value, one_scale="embeddings" in variable.name, bits=bits)
+        found.append(StoredTensor(variable.name.removesuffix(":0"), value, steps, bits))
     return found
 
 
@@ -142,9 +155,9 @@ def signal_to_noise_db(signal: float, noise: float) -> float | None:
 
 
 def weight_sizes(model: keras.Model) -> dict[str, int]:
-    """Returns `stored_sizes` of a model's weights as the file holds them: int8 where it rounds,
-    float32 elsewhere."""
-    return stored_sizes(b"".join(tensor.stored.tobytes() for tensor in stored_tensors(model)))
+    """Returns `stored_sizes` of a model's weights as the file holds them: integers where it
+    rounds, two in a byte of 4 bits, float32 elsewhere."""
+    return stored_sizes(b"".join(tensor.content for tensor in stored_tensors(model)))
 
 
 def compare_sizes(before: keras.Model, after: keras.Model) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from device_runner.encode import format_vocabulary
 from device_runner.files import sha256_of_file, write_file_atomic, write_json_atomic
-from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.options import INT8, CompressOptions
 from tfpipe.compress.record import describe_variant
 from tfpipe.compress.source import Source, open_source
 from tfpipe.compress.stages import measure, run_stages
@@ -99,6 +99,12 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
             f"{options.methods()}: "
             + (f"{again[0]} is there already" if again else "qat has to be the last")
             + ". Give another --from, for example base."
+        )
+    if "cluster" in done and options.scheme != INT8:
+        raise ValueError(
+            f"variant={options.source!r} has methods={done}, and scheme={options.scheme!r} has a "
+            "scale for each output, in which the clusters' values do not stay as few. Use --scheme "
+            "int8, or another --from."
         )
 
 

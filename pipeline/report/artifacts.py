@@ -12,7 +12,7 @@ from tfpipe.report.benches import Bench
 from tfpipe.report.read import Node, read_json, require_schema
 
 STATUSES = ("passed", "failed", "not verified", "stale", "changed")
-_SCHEMES = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
+_SCHEMES = ("float32", "float16", "dynamic_int8", "int8", "dynamic_int4", "int16x8")
 # 95 % of a normal distribution lie within this many standard deviations.
 _Z = 1.959964
 
