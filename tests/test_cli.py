@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import subprocess
@@ -181,12 +182,28 @@ def test_bad_table_is_exit_1_and_leaves_no_run(tmp_path: Path, content: str, mes
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_systems_own_error_says_what_to_do(tmp_path: Path) -> None:
-    done = invoke("runner", "build", "--output", tmp_path / "none" / "runner.pyz")
+def test_systems_own_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("tfpipe.devices.runner_zip.build_runner", refuse)
+    done = invoke("runner", "build", "--output", tmp_path / "runner.pyz")
     assert done.exit_code == 1
-    assert re.search(
-        r"^Error: .*runner.pyz: No such file or directory. Make the folder, or", done.stderr
-    )
+    assert done.stderr.startswith("Error: ")
+    assert "runner.pyz: Read-only file system. Give a path that can be written." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runner", "build"], ["bench", "."], ["compare", ".", "."], ["serve", "."]],
+)
+def test_output_without_a_folder_is_refused_before_any_work(
+    tmp_path: Path, command: list[str]
+) -> None:
+    done = invoke(*command, "--output", tmp_path / "none" / "file")
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert re.search(r"'--output': '.*none' is no folder. Make it, or give another path.", told)
 
 
 def test_settings_that_contradict_each_other_leave_no_run(tmp_path: Path) -> None:

@@ -345,9 +345,9 @@ def test_full_disk_is_one_clear_error_and_can_be_resumed(
 
 
 def test_folder_that_cannot_be_made_is_one_clear_error(tmp_path, colours, small_recipe):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="stopped: .*file.* then give --resume to go on"):
-        train(colours, tmp_path / "file" / "run", recipe=small_recipe())
+    (tmp_path / "run").symlink_to(tmp_path / "unmounted" / "run")
+    with pytest.raises(OSError, match="stopped: .*run.* then give --resume to go on"):
+        train(colours, tmp_path / "run", recipe=small_recipe())
 
 
 # --- TensorBoard ---

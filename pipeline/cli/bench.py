@@ -9,8 +9,7 @@ import click
 
 from tfpipe.cli.devices import device_options
 from tfpipe.cli.output import format_option, print_result
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from tfpipe.cli.paths import FILE, OUTPUT
 
 
 @click.command()
@@ -41,7 +40,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--texts", type=FILE, help="Texts to run; else the run's test split.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT,
     help="Where the results go; else RUN/bench.",
 )
 @format_option

@@ -9,6 +9,7 @@ import click
 
 from tfpipe.cli.given import refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
+from tfpipe.cli.paths import OUTPUT
 
 _PATH = click.Path(exists=True, path_type=Path)
 
@@ -64,7 +65,7 @@ def parse_share(_: click.Context, __: click.Parameter, value: str) -> float:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Texts to run; else the run's test split.",
 )
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Record to write.")
+@click.option("--output", type=OUTPUT, help="Record to write.")
 @format_option
 def compare(a: Path, b: Path, output_format: str, **options: Any) -> None:
     """Say whether B is slower than A: two artifacts, measured now in turn, or two bench files.

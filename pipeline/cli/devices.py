@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tfpipe.cli.output import format_lines, format_option, print_result
-from tfpipe.cli.paths import ARTIFACT
+from tfpipe.cli.paths import ARTIFACT, OUTPUT
 
 _HELP = (
     "local, ssh://user@host[:port], adb[:serial], browser[:webgpu], a name from devices.toml, or "
@@ -73,7 +73,7 @@ def runner() -> None:
 @runner.command()
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT,
     required=True,
     help="File to write.",
 )

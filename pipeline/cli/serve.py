@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tfpipe.cli.output import format_lines, format_option, print_result
-from tfpipe.cli.paths import ARTIFACT, FILE
+from tfpipe.cli.paths import ARTIFACT, FILE, OUTPUT
 
 
 @click.command()
@@ -24,7 +24,7 @@ from tfpipe.cli.paths import ARTIFACT, FILE
 @click.option("--texts", type=FILE, help="Texts to measure with; else the run's test split.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT,
     help="File for what the page measures; else nothing is kept.",
 )
 @format_option
