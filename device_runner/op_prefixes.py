@@ -31,7 +31,8 @@ def profile_prefixes(
     Of a prefix's calls the faster half is averaged; the difference of two such means is the op
     between them. Where a longer prefix was the faster one, the two are taken to last equally long
     (`rising`). A delegate that takes an op with its neighbours may do less for all of them together
-    than for the pieces that are timed here: the sum is still that of the call.
+    than for the pieces that are timed here: the sum is still that of the call. A runtime may die of
+    a cut graph, as tflite-runtime 2.11.0 does of some: call this in a process that may.
 
     Args:
         model: The file as it is loaded.
