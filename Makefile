@@ -28,7 +28,7 @@ web:
 lint: test-environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/package && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/package .
+	rm -rf build/package build/lib && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/package .
 	cd build && MYPYPATH=package ../$(BIN)/mypy --config-file ../pyproject.toml -p tfpipe -p device_runner
 
 environment: $(VENV)/.installed

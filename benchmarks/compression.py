@@ -1,66 +1,88 @@
-"""Benchmark sets × models × compressions → accuracy, agreement, size, latency: resumable tables.
+"""Benchmark sets × models × seeds × compressions → accuracy, agreement, sizes: resumable tables.
 
     python benchmarks/compression.py --runs runs/benchmarks --sets topics --models lstm transformer
 
-Works on the runs of benchmarks/accuracy.py and goes through the command line, as a user would.
-What is done is skipped: a variant that is there, an export of the same weights, its verification,
-a bench of the same files. Each table replaces what stands under its heading in docs/compression.md.
+Works on the runs of benchmarks/accuracy.py (seed 1; those of other seeds it trains beside them, as
+RUNS/SET/MODEL-SEED) and goes through the command line, as a user would. What is done is skipped: a
+finished training, a variant that is there, an export of the same weights, its verification, a bench
+of the same files. Each table replaces what stands under its heading in docs/compression.md, and
+holds all that is there, whichever cells were asked for.
 """
+
+from __future__ import annotations
 
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accuracy import read
-from datasets import BENCHMARK_SETS
+from compression_tables import write_methods, write_smaller, write_students
+from datasets import make_dataset
 
-from device_runner.files import write_file_atomic
-from tfpipe.config import MODEL_NAMES
+from tfpipe.data import PACKAGED
 
-HEADING = "## Measured\n"
-SMALLER_HEADING = "## Smaller models, measured\n"
-ABOUT = """
-Made by `python benchmarks/compression.py`, default recipes and options, seed 1, one run each.
-*float* is the accuracy of the trained float model, *form* that of the Keras model which the file is
-verified against (the quantization-aware form for qat), *file* that of the exported file run by
-ai-edge-litert, all on the n test texts; *agreement* the share of those that file and form predict
-alike; *median* the median over the texts of the largest difference of their outputs, in quanta of
-1/256. zip / float32 is the zipped file over the zipped float32 file.
-"""
-# name → (options of `tfpipe compress`, scheme of the file)
-CELLS: dict[str, tuple[list[str], str]] = {
-    "float32": ([], "float32"),
-    "post-training int8": ([], "int8"),
-    "qat": (["--qat"], "int8"),
-    "prune 0.8": (["--prune", "0.8"], "dynamic_int8"),
-    "cluster 16": (["--cluster", "16"], "dynamic_int8"),
-    "prune 0.8, cluster 16, qat": (["--prune", "0.8", "--cluster", "16", "--qat"], "int8"),
+# name → seeds
+SETS = {"topics": (1, 2, 3), "snips": (1, 2, 3), "r8": (1, 2, 3), "20ng": (1,)}
+MODELS = ("lstm", "transformer")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way to make a file of a trained run.
+
+    Attributes:
+        options: Of `tfpipe compress`; empty for the trained model itself. "TEACHERS" stands for the
+            runs of MODELS with the same set and seed.
+        scheme: Of `tfpipe export`.
+    """
+
+    options: tuple[str, ...]
+    scheme: str
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant."""
+        name = "".join(self.options).replace("--", "-").replace("TEACHERS", "-taught")
+        return name.strip("-") or "base"
+
+    @property
+    def artifact(self) -> str:
+        """Name of the artifact, as `tfpipe export` has it."""
+        target = f"cpu-{self.scheme}"
+        return target if self.variant == "base" else f"{self.variant}-{target}"
+
+
+METHODS = {
+    "float32": Cell((), "float32"),
+    "post-training int8": Cell((), "int8"),
+    "qat": Cell(("--qat",), "int8"),
+    "prune 0.8": Cell(("--prune", "0.8"), "dynamic_int8"),
+    "cluster 16": Cell(("--cluster", "16"), "dynamic_int8"),
+    "prune 0.8, cluster 16, qat": Cell(("--prune", "0.8", "--cluster", "16", "--qat"), "int8"),
 }
-
-SMALLER_ABOUT = """
-Made by `python benchmarks/compression.py --tables smaller`, default recipes and options, one seed,
-one run each, each model from the same trained float one. *float* is the accuracy of that model,
-*form* that of the Keras model which the file is verified against, *file* that of the exported file
-run by ai-edge-litert, all on the n test texts; *agreement* the share of those that file and form
-predict alike. p50 is of one invoke, one thread, a host CPU that other programs used as well, all
-files of a model measured in turn by one `tfpipe bench`; the last two columns set file and p50
-against those of the unshrunken model in the scheme named beside them. *taught* is
-`--teacher LSTM --teacher TRANSFORMER`: both unshrunken runs of the set.
-"""
-# The same of smaller models; "TEACHERS" stands for the set's runs.
-SMALLER_CELLS: dict[str, tuple[list[str], str]] = {
-    "float32": ([], "float32"),
-    "dynamic_int8": ([], "dynamic_int8"),
-    "int8": ([], "int8"),
-    "shrink 0.5, float32": (["--shrink", "0.5"], "float32"),
-    "shrink 0.5": (["--shrink", "0.5"], "dynamic_int8"),
-    "shrink 0.5, taught": (["--shrink", "0.5", "TEACHERS"], "dynamic_int8"),
-    # Of the variant in the row above: the weights that one call for both would go on from.
-    "shrink 0.5, taught, qat": (["--from", "shrink0.5-taught", "--qat", "TEACHERS"], "int8"),
+SMALLER = {
+    "float32": Cell((), "float32"),
+    "dynamic_int8": Cell((), "dynamic_int8"),
+    "int8": Cell((), "int8"),
+    "shrink 0.5": Cell(("--shrink", "0.5"), "dynamic_int8"),
+    "shrink 0.7": Cell(("--shrink", "0.7"), "dynamic_int8"),
+    "shrink 0.5, taught": Cell(("--shrink", "0.5", "TEACHERS"), "dynamic_int8"),
 }
-TEACHERS = ("lstm", "transformer")
+# name → who teaches, beside the labels; "RUNS" stands for those of MODELS
+TEACHERS: dict[str, tuple[str, ...]] = {
+    "alone": (),
+    "taught by both": ("RUNS",),
+    "taught by TF-IDF": ("--teacher", "tfidf"),
+}
+# name → (model, recipe values)
+STUDENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "average": ("average", ()),
+    "lstm of 16 units": ("lstm", ("model.units=16", "model.embedding_dim=32")),
+}
 
 
 def tfpipe(*arguments: str | Path) -> None:
@@ -69,194 +91,188 @@ def tfpipe(*arguments: str | Path) -> None:
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
-def variant_of(cell: str) -> str:
-    """Returns the name of a cell's variant."""
-    options, _ = {**CELLS, **SMALLER_CELLS}[cell]
-    return "".join(options).replace("--", "-").replace("TEACHERS", "-taught").strip("-") or "base"
+@dataclass(frozen=True)
+class Benchmark:
+    """Where the runs of one data set and seed lie, and what is made of them.
+
+    Attributes:
+        runs: Folder of all runs.
+        name: Of the data set.
+        seed: Of the training, and of the split of a table without a test file.
+    """
+
+    runs: Path
+    name: str
+    seed: int
+
+    def run(self, model: str) -> Path:
+        """Returns the folder of a model's run."""
+        return self.runs / self.name / (model if self.seed == 1 else f"{model}-{self.seed}")
+
+    def student(self, name: str, teachers: str) -> Path:
+        """Returns the folder of a student's run."""
+        model, values = STUDENTS[name]
+        plain = name if values else model
+        full = plain if teachers == "alone" else f"{plain} {teachers}"
+        return self.run(full.replace(" ", "-"))
+
+    def data(self) -> list[str]:
+        """Returns what `tfpipe train` is told of the table."""
+        if self.name in PACKAGED:
+            return [self.name]
+        folder = make_dataset(self.name, self.runs / "data", shared=Path("../shared/data"))
+        return [str(folder / "train.csv"), "--test", str(folder / "test.csv")]
+
+    def train(self, run: Path, model: str, *values: str, teachers: Sequence[str] = ()) -> None:
+        """Trains a run that is not there."""
+        if (run / "run.json").is_file():
+            return
+        settings = (f"train.seed={self.seed}", *values)
+        options = [part for value in settings for part in ("--set", value)]
+        options += self.teachers() if "RUNS" in teachers else teachers
+        tfpipe("train", *self.data(), "--run", run, "--model", model, *options, "--resume")
+
+    def teachers(self) -> list[str]:
+        """Returns the options that name the teachers."""
+        return [part for model in MODELS for part in ("--teacher", str(self.run(model)))]
+
+    def make(self, model: str, cell: Cell) -> None:
+        """Compresses, exports and verifies what is not there yet."""
+        run = self.run(model)
+        artifact = run / "exports" / cell.artifact
+        if cell.options and not (run / "variants" / cell.variant / "compress.json").is_file():
+            options = [option for option in cell.options if option != "TEACHERS"]
+            if "TEACHERS" in cell.options:
+                options += self.teachers()
+            tfpipe("compress", run, "--as", cell.variant, *options)
+        if not (artifact / "manifest.json").is_file():
+            tfpipe("export", run, "--variant", cell.variant, "--scheme", cell.scheme)
+        if artifact.is_dir() and not (artifact / "verify.json").is_file():
+            tfpipe("verify", artifact)
+
+    def facts(self, model: str, cell: Cell) -> dict[str, Any]:
+        """Returns what is known of a cell's file; nothing if it is not there."""
+        run = self.run(model)
+        artifact = run / "exports" / cell.artifact
+        found = {**read(artifact / "check.json"), **read(artifact / "verify.json")}
+        if not found:
+            return {}
+        compressed = read(run / "variants" / cell.variant / "compress.json")
+        own = {"scheme": cell.scheme, "run": read(run / "run.json"), "compressed": compressed}
+        return {**found, **own}
 
 
-def artifact_of(run: Path, cell: str) -> Path:
-    """Returns where a cell's artifact lies."""
-    _, scheme = {**CELLS, **SMALLER_CELLS}[cell]
-    variant = variant_of(cell)
-    return run / "exports" / (f"cpu-{scheme}" if variant == "base" else f"{variant}-cpu-{scheme}")
-
-
-def run_cell(run: Path, cell: str, data: list[str]) -> dict[str, Any]:
-    """Compresses, exports and verifies what is not there yet; returns the row's figures."""
-    options, scheme = {**CELLS, **SMALLER_CELLS}[cell]
-    variant, artifact = variant_of(cell), artifact_of(run, cell)
-    if options and not (run / "variants" / variant / "compress.json").is_file():
-        plain = [option for option in options if option != "TEACHERS"]
-        if "TEACHERS" in options:
-            for name in TEACHERS:
-                plain += ["--teacher", str(run.parent / name)]
-        tfpipe("compress", run, "--as", variant, *plain, *data)
-    if not (artifact / "manifest.json").is_file():
-        tfpipe("export", run, "--variant", variant, "--scheme", scheme)
-    if artifact.is_dir() and not (artifact / "verify.json").is_file():
-        tfpipe("verify", artifact)
-    return facts_of(run, cell)
-
-
-def facts_of(run: Path, cell: str) -> dict[str, Any]:
-    """Returns what is known of a cell's file; nothing if it is not there."""
-    artifact = artifact_of(run, cell)
-    return {**read(artifact / "check.json"), **read(artifact / "verify.json")}
-
-
-def bench_cells(run: Path, cells: list[str]) -> dict[str, dict[str, Any]]:
-    """Measures the verified files of some cells in turn, unless one call did; returns the result
-    of each file by its digest."""
-    paths = [artifact_of(run, cell) for cell in cells]
-    digests = {path: read(path / "verify.json").get("model_sha256") for path in paths}
-    wanted = [path for path in paths if read(path / "verify.json").get("passed")]
-
-    def results() -> list[dict[str, dict[str, Any]]]:
-        calls = [read(file)["results"] for file in sorted((run / "bench").glob("*.json"))]
-        return [{result["model_sha256"]: result for result in call} for call in calls]
-
-    def together() -> list[dict[str, dict[str, Any]]]:
-        return [call for call in results() if all(digests[path] in call for path in wanted)]
-
-    if wanted and not together():
+def bench_together(run: Path, cells: list[Cell]) -> None:
+    """Measures the verified files of a run in turn, unless one call did."""
+    wanted = [run / "exports" / cell.artifact for cell in cells]
+    wanted = [path for path in wanted if read(path / "verify.json").get("passed")]
+    digests = {read(path / "verify.json")["model_sha256"] for path in wanted}
+    calls = [read(file)["results"] for file in sorted((run / "bench").glob("*.json"))]
+    if not any(digests <= {result["model_sha256"] for result in call} for call in calls):
         tfpipe("bench", *wanted)
-    return {} if not together() else together()[-1]
 
 
-def figure(value: Any, pattern: str) -> str:
-    """Returns a number as text; "–" is unknown."""
-    return "–" if value is None else format(value, pattern)
+def fill_methods(runs: Path, options: argparse.Namespace) -> None:
+    """Makes the cells of METHODS and their table, a set at a time."""
+    for name in options.sets:
+        for seed in [seed for seed in SETS[name] if seed in options.seeds]:
+            for model in options.models:
+                benchmark = Benchmark(runs, name, seed)
+                benchmark.train(benchmark.run(model), model)
+                for cell in [METHODS[cell] for cell in METHODS if cell in options.cells]:
+                    benchmark.make(model, cell)
+                    show_methods(runs, options.page)
 
 
-def ratio(after: float | None, before: float | None) -> float | None:
-    """Returns after / before; None where one is unknown."""
-    return after / before if after and before else None
+def show_methods(runs: Path, page: Path) -> None:
+    """Writes the table of METHODS."""
+    found = {
+        (name, model, cell): [
+            facts
+            for seed in SETS[name]
+            if (facts := Benchmark(runs, name, seed).facts(model, METHODS[cell]))
+        ]
+        for name in SETS
+        for model in MODELS
+        for cell in METHODS
+    }
+    write_methods(page, found)
 
 
-VERDICTS: dict[Any, str] = {True: "yes", False: "no"}
+def fill_smaller(runs: Path, options: argparse.Namespace) -> None:
+    """Makes the cells of SMALLER, with the first seed, and their table; a run's files are measured
+    together."""
+    found = {}
+    for name in SETS:
+        for model in MODELS:
+            benchmark = Benchmark(runs, name, SETS[name][0])
+            if name in options.sets and model in options.models:
+                benchmark.train(benchmark.run(model), model)
+                for cell in [SMALLER[cell] for cell in SMALLER if cell in options.cells]:
+                    benchmark.make(model, cell)
+            cells = [cell for cell in SMALLER if benchmark.facts(model, SMALLER[cell])]
+            if name in options.sets and cells:
+                bench_together(benchmark.run(model), [SMALLER[cell] for cell in cells])
+            calls = sorted((benchmark.run(model) / "bench").glob("*.json"))
+            results = [result for file in calls for result in read(file)["results"]]
+            benches = {result["model_sha256"]: result for result in results}
+            for cell in cells:
+                facts = benchmark.facts(model, SMALLER[cell])
+                bench = benches.get(facts.get("model_sha256"), {})
+                measured = {key: bench.get(key) for key in ("p50_ns", "validity")}
+                found[name, model, cell] = {**facts, **measured}
+    write_smaller(options.page, found)
 
 
-def format_row(run: Path, cell: str, facts: dict[str, Any], float32: dict[str, Any]) -> str:
-    """Returns one line of the table; "–" is unknown."""
-    content = read(run / "run.json")
-    quanta = facts.get("median_abs_error")
-    cells = [
-        run.parent.name,
-        run.name,
-        cell,
-        CELLS[cell][1],
-        figure(content["metrics"]["test"]["accuracy"], ".4f"),
-        *(figure(facts.get(key), ".4f") for key in ("keras", "artifact", "agreement")),
-        figure(None if quanta is None else quanta * 256, ".2f"),
-        figure(facts.get("num_examples"), "d"),
-        figure(facts.get("model_size_bytes", 0) / 1000, ".0f"),
-        figure(ratio(facts.get("zip_size_bytes"), float32.get("zip_size_bytes")), ".3f"),
-        VERDICTS.get(facts.get("passed"), "–"),
-    ]
-    return f"| {' | '.join(cells)} |"
+def fill_students(runs: Path, options: argparse.Namespace) -> None:
+    """Trains the STUDENTS alone and taught, and makes their table."""
+    for name in options.sets:
+        for seed in [seed for seed in SETS[name] if seed in options.seeds]:
+            benchmark = Benchmark(runs, name, seed)
+            for model in MODELS:
+                benchmark.train(benchmark.run(model), model)
+            for student, (model, values) in STUDENTS.items():
+                for name_of, teachers in TEACHERS.items():
+                    run = benchmark.student(student, name_of)
+                    benchmark.train(run, model, *values, teachers=teachers)
+                show_students(runs, options.page)
 
 
-def format_smaller(run: Path, cell: str, found: dict[str, Any], benches: dict[str, Any]) -> str:
-    """Returns one line of the table of smaller models."""
-    scheme = SMALLER_CELLS[cell][1]
-    facts, before = found[cell], found.get(scheme, {})
-    record = read(run / "variants" / variant_of(cell) / "compress.json")
-    content = read(run / "run.json")
-    p50, p50_before = (
-        benches.get(each.get("model_sha256"), {}).get("p50_ns") for each in (facts, before)
-    )
-    size, zipped = facts.get("model_size_bytes"), facts.get("zip_size_bytes")
-    cells = [
-        run.parent.name,
-        run.name,
-        cell,
-        figure(record.get("parameters", content["parameters"]), ",d"),
-        figure(content["metrics"]["test"]["accuracy"], ".4f"),
-        *(figure(facts.get(key), ".4f") for key in ("keras", "artifact", "agreement")),
-        figure(facts.get("num_examples"), "d"),
-        VERDICTS.get(facts.get("passed"), "–"),
-        figure(size and size / 1000, ".0f"),
-        figure(zipped and zipped / 1000, ".0f"),
-        figure(p50 and p50 / 1000, ".0f"),
-        scheme,
-        figure(ratio(size, before.get("model_size_bytes")), ".2f"),
-        figure(ratio(p50, p50_before), ".2f"),
-    ]
-    return f"| {' | '.join(cells)} |"
+def show_students(runs: Path, page: Path) -> None:
+    """Writes the table of STUDENTS: of each set, student and teachers, the run alone and the run
+    taught of each seed."""
+    found = {}
+    for name in SETS:
+        for student in STUDENTS:
+            for teachers in list(TEACHERS)[1:]:
+                pairs = [
+                    [
+                        read(Benchmark(runs, name, seed).student(student, who) / "run.json")
+                        for who in ("alone", teachers)
+                    ]
+                    for seed in SETS[name]
+                ]
+                found[name, student, teachers] = [pair for pair in pairs if all(pair)]
+    write_students(page, found)
 
 
-def write_section(page: Path, heading: str, about: str, lines: list[str]) -> None:
-    """Puts a table under its heading, up to the next heading or the end."""
-    before, _, rest = page.read_text("utf-8").partition(heading)
-    _, following, after = rest.partition("\n## ")
-    table = "\n".join(lines) + "\n"
-    write_file_atomic(page, f"{before}{heading}{about}\n{table}{following}{after}".encode())
-
-
-def fill_methods(runs: list[tuple[Path, list[str]]], cells: list[str], page: Path) -> None:
-    """Fills the table of methods cell by cell."""
-    lines = [
-        "| set | model | what | scheme | float | form | file | agreement | median | n | kB "
-        "| zip / float32 | verified |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for run, data in runs:
-        float32 = run_cell(run, "float32", [])
-        for cell in CELLS:
-            facts = run_cell(run, cell, data) if cell in cells else facts_of(run, cell)
-            if not facts and cell not in cells:
-                continue
-            lines.append(format_row(run, cell, facts, float32))
-            print(lines[-1], flush=True)
-            write_section(page, HEADING, ABOUT, lines)
-
-
-def fill_smaller(runs: list[tuple[Path, list[str]]], cells: list[str], page: Path) -> None:
-    """Fills the table of smaller models, a run at a time: its files are measured together."""
-    lines = [
-        "| set | model | what | parameters | float | form | file | agreement | n | verified | kB "
-        "| zip kB | p50 µs | beside | file ratio | p50 ratio |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|---|--:|--:|",
-    ]
-    for run, data in runs:
-        for cell in [cell for cell in SMALLER_CELLS if cell in cells]:
-            run_cell(run, cell, data)
-        found = {cell: facts_of(run, cell) for cell in SMALLER_CELLS}
-        found = {cell: facts for cell, facts in found.items() if facts or cell in cells}
-        benches = bench_cells(run, list(found))
-        for cell in found:
-            lines.append(format_smaller(run, cell, found, benches))
-            print(lines[-1], flush=True)
-        write_section(page, SMALLER_HEADING, SMALLER_ABOUT, lines)
-
-
-TABLES = {"methods": fill_methods, "smaller": fill_smaller}
+TABLES = {"methods": fill_methods, "smaller": fill_smaller, "students": fill_students}
 
 
 def main() -> None:
     """Fills the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--sets", nargs="+", default=list(BENCHMARK_SETS))
-    parser.add_argument("--models", nargs="+", default=["lstm", "transformer"], choices=MODEL_NAMES)
-    every = list({**CELLS, **SMALLER_CELLS})
-    parser.add_argument(
-        "--cells", nargs="+", default=every, choices=every, help="to make; all there are are shown"
-    )
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    every = list({**METHODS, **SMALLER})
+    parser.add_argument("--cells", nargs="+", default=every, choices=every, metavar="CELL")
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--page", type=Path, default=Path("docs/compression.md"))
     options = parser.parse_args()
-    runs = []
-    for name in options.sets:
-        folder = options.runs / "data" / name
-        table = ["--data", str(folder / "train.csv"), "--test", str(folder / "test.csv")]
-        for model in options.models:
-            run = options.runs / name / model
-            if (run / "run.json").is_file():
-                runs.append((run, table if folder.is_dir() else []))
     for name in options.tables:
-        TABLES[name](runs, options.cells, options.page)
+        TABLES[name](options.runs, options)
 
 
 if __name__ == "__main__":

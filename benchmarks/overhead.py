@@ -34,7 +34,7 @@ from device_runner.files import write_file_atomic, write_json_atomic
 from device_runner.latency import BLOCK_RUNS, DROPPED_RUNS, Contestant, read_timer
 from device_runner.runnable import Runnable, open_runnable
 from device_runner.turn import Turn
-from tfpipe.bootstrap import ratio_of_medians
+from tfpipe.compare.bootstrap import ratio_of_medians
 
 MAX_DIFFERENCE = 0.03
 MAX_OVERHEAD_NS = 3000
@@ -289,9 +289,9 @@ def tool_median(found: dict[str, Any]) -> str:
 
 
 EXPLANATION = """Ratios are of medians, with the 95 % interval of a paired block bootstrap
-(`pipeline/bootstrap.py`); blocks of 50 calls alternate, the first 5 of each are dropped. A second
-interpreter of the same file has its tensors and packed weights at other addresses: what differs
-there is the memory's doing, not the loop's.
+(`pipeline/compare/bootstrap.py`); blocks of 50 calls alternate, the first 5 of each are dropped. A
+second interpreter of the same file has its tensors and packed weights at other addresses: what
+differs there is the memory's doing, not the loop's.
 
 `litert-benchmark`, of the ai-edge-litert package, times another API: `CompiledModel`, not
 `Interpreter`. Each of its calls registers and synchronises buffers around the same kernels; the

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpipe.bootstrap import CONFIDENCE, MAX_UNITS, REPLICATES, ratio_of_medians
+from tfpipe.compare.bootstrap import CONFIDENCE, MAX_UNITS, REPLICATES, ratio_of_medians
 
 BASELINE = "tfidf-logistic-regression"
 TEXTS = {"real": "real texts", "full": "every text filled to 64 tokens"}

@@ -32,9 +32,8 @@ from runtimes_page import format_page, needs_measuring, shorten
 
 from device_runner import machine
 from device_runner.files import write_file_atomic, write_json_atomic
-from tfpipe.bootstrap import ratio_of_medians
 from tfpipe.check import check
-from tfpipe.comparison import check_figures, check_outputs, compare
+from tfpipe.compare.bootstrap import ratio_of_medians
 from tfpipe.config import MODEL_NAMES
 from tfpipe.devices import Device
 from tfpipe.devices.environment import OLDEST, NoEnvironmentError, parse_runtime
@@ -50,6 +49,7 @@ from tfpipe.run_model import run_model
 from tfpipe.thresholds import threshold_of
 from tfpipe.variant import keras_probabilities, load_model, load_tokenizer, read_labels
 from tfpipe.verify import read_examples
+from tfpipe.verify.comparison import check_figures, check_outputs, compare
 
 SCHEMES = TARGETS["cpu"].schemes
 HOST = "ai-edge-litert"

@@ -30,6 +30,9 @@ _EXAMPLE: Dict[str, schema.Kind] = {
     "outputs": schema.NUMBERS,
 }
 
+# What lies in the folder of a run, finished or not, and in no artifact.
+_OF_A_RUN = ("run.json", "train")
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -72,6 +75,11 @@ def read_artifact(path: str | os.PathLike[str], check_digests: bool = True) -> A
         raise ValueError(
             f"{folder} is not a folder, expected an artifact folder with a {MANIFEST_FILE}. Make "
             "one with `tfpipe export`."
+        )
+    if any(os.path.exists(os.path.join(folder, name)) for name in _OF_A_RUN):
+        raise ValueError(
+            f"{folder} is a run, expected one of its artifacts, which lie in "
+            f"{os.path.join(folder, 'exports')}. Make one with `tfpipe export`."
         )
     manifest = parse_manifest(_read_file(folder, MANIFEST_FILE, _MAX_MANIFEST_BYTES))
     for name, record in manifest.files.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 import numpy as np
 
@@ -19,29 +20,42 @@ def read_texts(path: str | os.PathLike[str]) -> Iterator[str]:
 
     Args:
         path: `.jsonl`: one object with a "text" a line, other keys are not looked at. Any other
-            name: one text a line. Lines end at "\\n" alone; an empty line of `.jsonl` is skipped.
+            name: one text a line. Lines end at "\\n" alone; an empty line of `.jsonl` is skipped,
+            and so is a byte order mark at the beginning.
 
     Raises:
         ValueError: A line is not UTF-8 or, in `.jsonl`, not an object with a "text"; it gives the
             line's number.
         OSError: The file cannot be read.
     """
-    is_jsonl = os.fspath(path).endswith(".jsonl")
+    name = os.fspath(path)
     # Bytes: text mode would also end a line at "\r", and could not say where a bad byte is.
     with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{os.fspath(path)} line {number} is not UTF-8: byte "
-                    f"0x{line[error.start]:02x} at position {error.start} of the line. Save the "
-                    "file as UTF-8."
-                ) from error
-            if not is_jsonl:
-                yield text[:-1] if text.endswith("\n") else text
-            elif text.strip():
-                yield _text_of(text, f"{os.fspath(path)} line {number}")
+        yield from texts_of_lines(file, name, is_jsonl=name.endswith(".jsonl"))
+
+
+def texts_of_lines(lines: Iterable[bytes], name: str, *, is_jsonl: bool = False) -> Iterator[str]:
+    """Yields the texts of a file's lines; see `read_texts`.
+
+    Args:
+        lines: With their ends.
+        name: What errors call the file.
+        is_jsonl: Whether each line is an object with a "text".
+    """
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and line.startswith(codecs.BOM_UTF8):
+            line = line[len(codecs.BOM_UTF8) :]
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name} line {number} is not UTF-8: byte 0x{line[error.start]:02x} at position "
+                f"{error.start} of the line. Save the file as UTF-8."
+            ) from error
+        if not is_jsonl:
+            yield text[:-1] if text.endswith("\n") else text
+        elif text.strip():
+            yield _text_of(text, f"{name} line {number}")
 
 
 def check_text(text: str) -> str:

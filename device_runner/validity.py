@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 from device_runner import machine
-from device_runner.percentiles import PERCENTS, nearest_rank, smallest_sample_count
+from device_runner.percentiles import (
+    PERCENTS,
+    nearest_rank,
+    percentile_interval,
+    smallest_sample_count,
+)
 from device_runner.turn import Measurement
 
 # A change of a fifth is more than the block protocol lets through on an idle machine.
@@ -93,9 +98,21 @@ def _machine_reasons(before: MachineState, after: MachineState, num_cores: int) 
 
 
 def _drift(samples: Sequence[int]) -> Optional[float]:
+    """Returns the share by which the 90th percentiles of the halves differ; None where chance may
+    be the cause.
+
+    The halves hold different texts, and where the time of a call depends on the text (loops,
+    branches, buckets) that alone moves the percentile of some hundred calls by more than
+    `MAX_DRIFT`: so the intervals of the two must not touch.
+    """
     half = len(samples) // 2
     if half < _MIN_DRIFT_SAMPLES:
         return None
-    first = nearest_rank(samples[:half], PERCENTS["p90"])
-    last = nearest_rank(samples[-half:], PERCENTS["p90"])
-    return max(first, last) / max(min(first, last), 1) - 1
+    percent = PERCENTS["p90"]
+    first, last = sorted(
+        (nearest_rank(part, percent), *percentile_interval(part, percent))
+        for part in (samples[:half], samples[-half:])
+    )
+    if last[1] <= first[2]:
+        return None
+    return last[0] / max(first[0], 1) - 1

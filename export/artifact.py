@@ -20,7 +20,7 @@ from device_runner.signatures import bucket_name
 from tfpipe.export.golden import write_golden
 from tfpipe.export.model_file import open_runtime, write_model
 from tfpipe.export.options import ExportOptions as ExportOptions
-from tfpipe.export.options import check_buckets, check_quantized, default_name
+from tfpipe.export.options import check_buckets, check_quantized, check_segments, default_name
 from tfpipe.export.target import TARGETS, possible_lowerings, require_package
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
@@ -67,6 +67,7 @@ def export_artifact(
         sequence_length=length,
     )
     check_buckets(options, content["model"])
+    check_segments(options)
     require_package(options.target)
     name = check_name(options.name or default_name(options))
     destination = folder.export(name)

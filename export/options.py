@@ -72,6 +72,19 @@ def check_buckets(options: ExportOptions, model: str) -> None:
         )
 
 
+def check_segments(options: ExportOptions) -> None:
+    """Refuses `num_segments` for anything but Edge TPUs.
+
+    Raises:
+        ExportError: Several segments of another target's file.
+    """
+    if options.num_segments != 1 and options.target != "edgetpu":
+        raise ExportError(
+            f"num_segments={options.num_segments} with target={options.target!r}: only the Edge "
+            "TPU's compiler cuts a model. Use --target edgetpu, or leave --num-segments out."
+        )
+
+
 def check_quantized(options: ExportOptions) -> None:
     """Refuses options for a quantization-aware variant that would make something else of it.
 

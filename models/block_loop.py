@@ -44,13 +44,16 @@ def loop_over_blocks(
     num_rows = length + -length % block_size
 
     # Where to read and where to write are carried along: each op that an iteration does not have
-    # saves most of a microsecond of the eight to ten that a block of 64 units takes.
-    end = tf.reshape(num_blocks * block_size, [1])
+    # saves most of a microsecond of the eight to ten that a block of 64 units takes. The first is a
+    # scalar: of a (1,) the condition would be a RESHAPE to a scalar, whose empty shape
+    # tflite-runtime 2.14 takes for unknown, so that it allocates body and condition anew in every
+    # iteration: 2.4 times the time.
+    end = tf.convert_to_tensor(num_blocks * block_size)
     read_first = end - block_size if layer.go_backwards else tf.zeros_like(end)
     step = -block_size if layer.go_backwards else block_size
 
     def body(first: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
-        made, cell = run_block(first, hidden, cell)
+        made, cell = run_block(tf.reshape(first, [1]), hidden, cell)
         if kept:
             # tf.TensorArray and tf.tensor_scatter_nd_update take half as long again, all in all.
             states = xla.dynamic_update_slice(kept[0], tf.concat(made, 0), kept[1])
@@ -60,7 +63,7 @@ def loop_over_blocks(
     kept = []
     if layer.return_sequences:
         write_first = num_rows - end if layer.go_backwards else read_first
-        kept = [tf.zeros((num_rows, zeros[0].shape[1])), tf.concat([write_first, [0]], 0)]
+        kept = [tf.zeros((num_rows, zeros[0].shape[1])), tf.stack([write_first, 0])]
     _, hidden, _, *kept = tf.while_loop(
         lambda first, *_: first >= 0 if layer.go_backwards else first < end,
         body,

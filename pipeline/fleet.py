@@ -11,7 +11,7 @@ from typing import Any
 
 from device_runner.files import write_file_atomic
 from tfpipe.bench import bench
-from tfpipe.bench_file import format_record
+from tfpipe.bench.file import format_record
 from tfpipe.deploy import deploy
 from tfpipe.devices import open_device
 

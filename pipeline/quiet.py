@@ -47,3 +47,5 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices("GPU")
+    # Advice to programmers, such as on functions that are traced again for another model.
+    tf.get_logger().setLevel("ERROR")

@@ -136,6 +136,12 @@ class RunFolder:
         """
         if existing not in EXISTING:
             raise ValueError(f"existing={existing!r} must be one of {', '.join(EXISTING)}.")
+        for parent in self.path.parents:
+            if parent.exists() and not parent.is_dir():
+                raise ValueError(
+                    f"run={str(self.path)!r} lies below {str(parent)!r}, which is a file. Give "
+                    "another --run."
+                )
         if not self._holds_files():
             return
         if existing == "refuse":

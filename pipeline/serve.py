@@ -13,8 +13,8 @@ from device_runner.artifact import Artifact
 from device_runner.benchmark import choose_texts
 from device_runner.files import write_file_atomic
 from device_runner.profiles import PROFILES
-from tfpipe.bench_file import SAMPLES, format_record
-from tfpipe.bench_subject import subject_of
+from tfpipe.bench.file import SAMPLES, format_record
+from tfpipe.bench.subject import subject_of
 from tfpipe.verb import make_callable
 from tfpipe.versions import now
 from tfpipe.web.measured import browser_name, describe_results, unloaded

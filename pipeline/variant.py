@@ -14,7 +14,7 @@ from device_runner.encode import Tokenizer, read_vocabulary
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.quiet import import_tensorflow
 from tfpipe.run_folder import RunFolder
-from tfpipe.tokenizer_rules import spec_of
+from tfpipe.tokenizer.rules import spec_of
 
 BASE = "base"  # the trained model itself; other variants are made of it
 # What run.json calls a model of the user's own, without and with a recurrence.

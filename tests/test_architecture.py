@@ -24,21 +24,18 @@ PACKAGES = {
 STAGES = {
     "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions",
     "data": "data",
-    "tokenizer": "subword_dropout tokenizer tokenizer_proxy tokenizer_rules vocabulary",
+    "tokenizer": "tokenizer",
     "models": "models",
-    "train": "baseline checkpoint corpus distillation fit fit_progress inference linear "
-    "optimization plan plan_file progress run_record teacher tensorboard tfidf train variant",
+    "train": "baseline fit_progress train variant",
     "compress": "compress",
     # What the following stages read and run a file with; it knows nothing of how one is made.
     "file": "check devices run_model thresholds web",
     "export": "export",
-    "verify": "bucket_verification comparison gpu_verification origin predict verified verify",
+    "verify": "predict verify",
     "import": "import_keras keras_file",
-    "bench": "bench bench_file bench_ops bench_progress bench_subject bench_table benchmark_log "
-    "benchmark_tool bootstrap comparable compare compare_text deploy fleet inventory serve shards",
+    "bench": "bench compare deploy fleet inventory serve shards",
     "report": "report",
-    "commands": "cli cli_bench cli_check cli_compare cli_compress cli_devices cli_keras "
-    "cli_output cli_paths cli_serve",
+    "commands": "cli",
 }
 RANKS = {name: rank for rank, modules in enumerate(STAGES.values()) for name in modules.split()}
 RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime", "tensorflow"}

@@ -14,9 +14,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from tfpipe.baseline import Limit, evaluate_baselines, evaluate_majority
+from tfpipe.baseline.linear import TOLERANCE, fit_linear
+from tfpipe.baseline.tfidf import VECTORIZERS, CharTfidf, WordTfidf
 from tfpipe.data import Dataset, open_dataset
-from tfpipe.linear import TOLERANCE, fit_linear
-from tfpipe.tfidf import VECTORIZERS, CharTfidf, WordTfidf
 
 HOSTILE_TEXTS = [
     "!?",

@@ -18,7 +18,7 @@ from device_runner import profiles
 from device_runner.artifact import read_artifact
 from tfpipe import bench as bench_module
 from tfpipe import devices
-from tfpipe.bench_progress import BenchProgress
+from tfpipe.bench.progress import BenchProgress
 from tfpipe.devices import DeviceLostError, RunnerDiedError, open_device
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.runner import run_process
@@ -136,12 +136,22 @@ def test_folder_called_exports_is_no_run_by_that(
 
 
 def test_given_texts_and_token_ids_are_passed_on(
-    fake: FakeDevice, exported: Path, tmp_path: Path
+    fake: FakeDevice, exported: Path, tiny_model: Any, tmp_path: Path
 ) -> None:
     bench([exported], device="fake", texts=tmp_path / "mine.jsonl")
     assert f"--texts={tmp_path / 'mine.jsonl'}" in fake.commands[-1]
-    bench([exported], device="fake", texts=tmp_path / "ids.npy")
+    bench([tiny_model.path], device="fake", texts=tmp_path / "ids.npy")
     assert f"--token-ids {tmp_path / 'ids.npy'}" in " ".join(fake.commands[-1])
+
+
+def test_inputs_that_nothing_reads_are_refused(
+    fake: FakeDevice, exported: Path, tiny_model: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"ids.npy' holds token ids, .* Give a .jsonl file"):
+        bench([exported], device="fake", texts=Path("ids.npy"))
+    with pytest.raises(ValueError, match=r"mine.txt', but every model is a bare .* as a .npy file"):
+        bench([tiny_model.path], device="fake", texts=Path("mine.txt"))
+    assert not fake.commands
 
 
 def test_memory_comes_from_a_process_of_its_own(fake: FakeDevice, exported: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfpipe.benchmark_log import parse_delegate, parse_log
+from tfpipe.bench.benchmark_log import parse_delegate, parse_log
 
 # tensorflow/tensorflow issue 42507 (2020)
 LOG_2020 = """STARTING!

@@ -15,7 +15,7 @@ from test_benchmark_log import LOG_2024
 
 from device_runner.artifact import read_artifact
 from device_runner.profiles import PROFILES
-from tfpipe.benchmark_tool import bench_with_tool
+from tfpipe.bench.benchmark_tool import bench_with_tool
 from tfpipe.cli import cli
 from tfpipe.devices import DeviceLostError
 from tfpipe.devices.address import parse_address

@@ -25,9 +25,7 @@ from device_runner.op_profile import profile_ops
 from device_runner.runnable import open_runnable
 from device_runner.signatures import bucket_length, bucket_name
 from device_runner.texts import read_texts
-from tfpipe import bucket_verification
 from tfpipe.bench import bench, format_bench
-from tfpipe.bucket_verification import check_bucket, describe, texts_of_every_length
 from tfpipe.check import check
 from tfpipe.cli import cli
 from tfpipe.export import artifact as artifact_module
@@ -42,6 +40,8 @@ from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS
 from tfpipe.variant import load_tokenizer
 from tfpipe.verify import VerificationError, verify
+from tfpipe.verify import buckets as bucket_verification
+from tfpipe.verify.buckets import check_bucket, describe, texts_of_every_length
 
 LENGTH = 12
 BUCKETS = "4,8"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -104,13 +105,45 @@ def test_name_and_version() -> None:
         (["bench", ".", "--num-threads", "0"], "0 is not in the range x>=1"),
         (["report"], "Missing argument 'RUN'"),
         (["export", ".", "--format", "xml"], "'xml' is not one of 'json', 'text'"),
+        (["compress", ".", "--as", "x", "--qat", "--no-scan"], "--no-scan would change nothing"),
+        (["compress", ".", "--as", "x", "--qat", "--scan"], "--scan .* Give --prune SHARE"),
+        (
+            ["train", "topics", "--run", "x", "--set", "train.teacher_weight=0.5"],
+            "--set train.teacher_weight=0.5 would change nothing here: nobody teaches. Give",
+        ),
+        (
+            ["bench", ".", "--device-python", "python3"],
+            "--device-python python3 would change nothing here: only devices reached by ssh or adb",
+        ),
+        (
+            ["verify", ".", "--device", "browser", "--runtime", "oldest"],
+            "--runtime oldest would change nothing here: only this machine",
+        ),
+        (
+            ["bench", ".", "--device", "adb", "--benchmark-model", __file__, "--profile-ops"],
+            "--profile-ops would change nothing here: --benchmark-model times whole calls",
+        ),
     ],
 )
 def test_usage_error_is_exit_2(arguments: list[str], message: str) -> None:
     done = invoke(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert message in done.stderr
+    assert re.search(message, " ".join(done.stderr.split()))
     assert "Usage: tfpipe" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--device", "local"], ["--num-threads", 1], ["--profile", "quick", "--delegate=cpu"]],
+)
+def test_files_of_results_are_not_measured_again(tmp_path: Path, options: list[str]) -> None:
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    for file in files:
+        file.write_text("{}")
+    done = invoke("compare", *files, *options)
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert f"{options[0]}" in told and "two files of results are measured already" in told
 
 
 @pytest.mark.parametrize(
@@ -148,6 +181,45 @@ def test_bad_table_is_exit_1_and_leaves_no_run(tmp_path: Path, content: str, mes
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def test_systems_own_error_says_what_to_do(tmp_path: Path) -> None:
+    done = invoke("runner", "build", "--output", tmp_path / "none" / "runner.pyz")
+    assert done.exit_code == 1
+    assert re.search(
+        r"^Error: .*runner.pyz: No such file or directory. Make the folder, or", done.stderr
+    )
+
+
+def test_settings_that_contradict_each_other_leave_no_run(tmp_path: Path) -> None:
+    rows = "".join(f"text {index},{'ab'[index % 2]}\n" for index in range(20))
+    (tmp_path / "data.csv").write_text(f"text,label\n{rows}")
+    done = invoke(
+        *("train", tmp_path / "data.csv", "--run", tmp_path / "run"),
+        *("--model", "transformer", "--set", "model.num_heads=3"),
+    )
+    assert done.exit_code == 1
+    assert "Error: num_heads=3 does not divide embedding_dim=64. Use one of" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = invoke("train", "topics", "--run", tmp_path / "file" / "run")
+    assert done.exit_code == 1
+    assert re.search(r"^Error: run='.*run' lies below '.*file', which is a file", done.stderr)
+
+
+def test_predict_reads_lines_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    found = {"predictions": []}
+    monkeypatch.setattr(
+        "tfpipe.shards.predict_fleet", lambda *arguments: seen.append(arguments) or found
+    )
+    lines = "\ufeffgrün 🌻\n\nlast".encode()
+    done = CliRunner().invoke(cli, ["predict", ".", "--file", "-"], input=lines)
+    assert done.exit_code == 0
+    assert seen == [(Path("."), ["grün 🌻", "", "last"], ("local",))]
+
+
 def test_data_that_is_not_there_is_exit_1(tmp_path: Path) -> None:
     done = invoke("train", tmp_path / "none.csv", "--run", tmp_path / "run")
     assert done.exit_code == 1
@@ -175,9 +247,9 @@ def test_run_that_exists_is_refused(trained_runs: dict[str, Path]) -> None:
         (["export", "RUN", "--variant", "x"], "variant='x' is not in"),
         (["export", "RUN", "--as", "../x"], "name='../x' must be 1 to 100 of"),
         (["export", "RUN/none"], "none' does not exist, so it is no finished run"),
-        (["verify", "RUN"], "manifest.json is missing"),
-        (["predict", "RUN", "text"], "manifest.json is missing"),
-        (["bench", "RUN"], "manifest.json is missing"),
+        (["verify", "RUN"], "is a run, expected one of its artifacts, which lie in"),
+        (["predict", "RUN", "text"], "is a run, expected one of its artifacts, which lie in"),
+        (["bench", "RUN"], "is a run, expected one of its artifacts, which lie in"),
         (["bench", "RUN/exports/cpu-float32", "--device", "moon"], "device='moon' is unknown"),
         (["bench", "RUN/exports/cpu-float32", "--profile", "x"], "profile='x' is unknown"),
         (["bench", "RUN/run.json"], "is not a TFLite model"),

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from device_runner.artifact import read_artifact
 from device_runner.profiles import choose_profile
-from tfpipe import bootstrap, devices
-from tfpipe.bootstrap import Ratio, ratio_of_medians
+from tfpipe import devices
 from tfpipe.cli import cli
-from tfpipe.compare import MeasureOptions, compare, judge
+from tfpipe.compare import MeasureOptions, bootstrap, compare, judge
+from tfpipe.compare.bootstrap import Ratio, ratio_of_medians
 
 # The interval.
 

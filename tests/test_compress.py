@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.compress.cluster import cluster_values
 from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.source import find_table
 from tfpipe.compress.variant import compress
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.target import ExportError
@@ -229,6 +230,15 @@ def test_another_table_is_refused(run: Path, make_colours: Callable[..., Path]) 
     other = make_colours(run.parent / "other.csv", seed=6)
     with pytest.raises(ValueError, match="is not what the run was trained on: its digest is"):
         compress(run, "x", CompressOptions(qat=True, data=other))
+
+
+@pytest.mark.parametrize("given", [None, Path("moved.csv")])
+def test_test_file_of_a_packaged_table_is_found_again(tmp_path: Path, given: Path | None) -> None:
+    folder = RunFolder(tmp_path)
+    folder.plan_json.parent.mkdir()
+    folder.plan_json.write_text('{"source": {"data": "topics", "test": "own.csv"}}')
+    found = find_table(folder, {"source": "topics"}, CompressOptions(qat=True, test=given))
+    assert found == ("topics", given or Path("own.csv"))
 
 
 def test_variant_is_not_compressed_twice_the_same_way(

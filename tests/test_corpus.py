@@ -1,4 +1,4 @@
-"""tfpipe.corpus and tfpipe.subword_dropout: each text whole, once, and cut as promised."""
+"""tfpipe.train.corpus and .subword_dropout: each text whole, once, and cut as promised."""
 
 import random
 import tracemalloc
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from device_runner.encode import Tokenizer
-from tfpipe import corpus, subword_dropout
-from tfpipe.corpus import encode_split
-from tfpipe.subword_dropout import SubwordDropout
 from tfpipe.tokenizer import tokenizer_spec, train_vocabulary
+from tfpipe.train import corpus, subword_dropout
+from tfpipe.train.corpus import encode_split
+from tfpipe.train.subword_dropout import SubwordDropout
 
 WORDS = Tokenizer(
     tokenizer_spec("word", True), ["<PAD>", "<START>", "<UNKNOWN>", *(f"w{i}" for i in range(20))]

@@ -268,3 +268,13 @@ def test_mix64_is_splitmix64() -> None:
     # for the state 1234567, which is value 1234567 and seed 0 here.
     values = mix64(np.array([1234567], dtype=np.uint64), 0)
     assert values.tolist() == [6457827717110365317]
+
+
+def test_semicolons_separate_the_cells_of_a_csv_where_no_comma_does(tmp_path: Path) -> None:
+    file = tmp_path / "german.csv"
+    file.write_text('\ufefflabel;text;preis\r\nx;"grün; 3,50";1,5\r\ny;rot, rund;2\r\n')
+    rows = read_labelled(file, text_column=None, label_column=None, multi_label=False)
+    assert [(text, list(labels)) for text, labels in rows] == [
+        ("grün; 3,50", ["x"]),
+        ("rot, rund", ["y"]),
+    ]

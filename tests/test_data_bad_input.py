@@ -45,7 +45,8 @@ ERRORS = {
         "title_de,label\na,b\n",
         r"no text column is known among 'title_de', 'label'.*--text-column NAME.*header",
     ),
-    "semicolons.csv": ("text;label\na;b\n", r"among 'text;label'.*separated by commas or tabs"),
+    "semicolons.csv": ("title_de;label\na;b\n", r"among 'title_de', 'label'.*commas or tabs"),
+    "semicolon_cells.csv": ("text;label\na;b;c\n", "line 2 has 3 cells, the header has 2"),
     "keys.jsonl": ('{"text": "a", "kind": "b"}\n', r"no label column .* 'text', 'kind'"),
     "twice.csv": ("text,label,text\na,b,c\n", r"column 'text' is there 2 times"),
     "one_label.csv": (

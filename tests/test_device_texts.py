@@ -28,6 +28,12 @@ def test_plain_lines_are_texts_as_they_are(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["t.txt", "t.jsonl"])
+def test_byte_order_mark_is_no_text(tmp_path: Path, name: str) -> None:
+    line = '{"text": "grün"}' if name == "t.jsonl" else "grün"
+    assert list(read_texts(write(tmp_path, name, b"\xef\xbb\xbf" + line.encode()))) == ["grün"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

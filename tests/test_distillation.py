@@ -14,14 +14,14 @@ import pytest
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
 from tfpipe.data import open_dataset
-from tfpipe.distillation import Lessons
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
-from tfpipe.teacher import Teaching, open_lessons
 from tfpipe.train import DataOptions, train
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.teacher import Teaching, open_lessons
 from tfpipe.variant import load_model, load_tokenizer
 
-SETTINGS = {"teacher_temperature": 3.0, "teacher_weight": 0.6}
+SETTINGS = {"teacher_temperature": 3.0, "teacher_weight": 0.6, "seed": 1}
 LOGITS = np.float32([[1.0, -2.0, 0.5], [0.2, 0.1, -0.3]])
 SCORES = np.float32([[4.0, 0.0, -1.0], [-2.0, 2.0, 1.0]])
 LOSSES = np.float32([0.7, 9.0])
@@ -129,6 +129,73 @@ def test_taught_student_knows_words_that_its_labels_never_had(
     assert results["alone"]["teaching"] is None
     assert results["taught"]["data"]["splits"]["train"] < 18
     assert not (tmp_path / "taught" / "train" / "tokens").exists()
+
+
+def test_tfidf_says_of_a_text_what_it_learned_from_the_others(
+    make_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A teacher that had seen a text with a wrong label would repeat it."""
+    path = make_colours(tmp_path / "rows.csv", num_rows=400, seed=8)
+    lines = path.read_text().splitlines()
+    wrong = {"red": "green", "green": "blue", "blue": "red"}
+    for line in range(1, len(lines), 10):
+        text, _, label = lines[line].rpartition(",")
+        lines[line] = f"{text},{wrong[label]}"
+    path.write_text("\n".join(lines) + "\n")
+    dataset = open_dataset(str(path), seed=1)
+    more = tmp_path / "more.txt"
+    more.write_text("a red apple\nthe blue sky\n")
+    teaching = Teaching(unlabelled=more, tfidf=True)
+    call = {"cache": tmp_path / "cache", "progress": lambda _: None}
+    extended, lessons = open_lessons(teaching, dataset, SETTINGS, **call)
+    assert lessons is not None
+    texts, targets = list(extended.splits["train"].texts()), extended.splits["train"].targets
+    assert lessons.scores.shape == (len(texts), 3) and np.isfinite(lessons.scores).all()
+    right = {"red": "apple cherry rose", "green": "grass leaf moss", "blue": "sky sea ice"}
+    truth = [
+        next(i for i, label in enumerate(dataset.labels)
+             if set(text.split()) & {label, *right[label].split()})
+        for text in texts
+    ]  # fmt: skip
+    count = lessons.num_labelled
+    assert 0.8 < np.mean(targets[:count] == truth[:count]) < 0.95
+    assert np.mean(lessons.scores[:count].argmax(1) == truth[:count]) > 0.97
+    assert lessons.scores[count:].argmax(1).tolist() == truth[count:]
+
+
+def test_tfidf_teaches_several_labels_and_beside_runs(
+    teachers: tuple[Path, ...], few: Path, tmp_path: Path, make_colours: Callable[..., Path]
+) -> None:
+    table = tmp_path / "several.csv"
+    rows = ["red apple,red", "green leaf,green", "red apple on a green leaf,red|green"] * 20
+    table.write_text("\n".join(["text,label", *(f"{i} {row}" for i, row in enumerate(rows))]))
+    several = open_dataset(str(table), multi_label=True, seed=1)
+    call = {"cache": tmp_path / "several", "progress": lambda _: None}
+    _, lessons = open_lessons(Teaching(tfidf=True), several, SETTINGS, **call)
+    assert lessons is not None
+    assert ((lessons.scores >= 0) == several.splits["train"].targets).mean() > 0.95
+    dataset, scores = open_dataset(str(few), seed=1), {}
+    for name, teaching in {
+        "run": Teaching(teachers[:1]),
+        "tfidf": Teaching(tfidf=True),
+        "both": Teaching(teachers[:1], tfidf=True),
+    }.items():
+        call = {"cache": tmp_path / name, "progress": lambda _: None}
+        scores[name] = np.array(open_lessons(teaching, dataset, SETTINGS, **call)[1].scores)
+    mean = (scores["run"] + scores["tfidf"]) / 2
+    np.testing.assert_allclose(scores["both"], mean, rtol=1e-5, atol=1e-5)
+
+
+def test_tfidf_is_a_run_where_there_is_one_of_that_name(
+    teachers: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Teaching.of([Path("tfidf"), teachers[0]], None) == Teaching(teachers[:1], tfidf=True)
+    described = Teaching.of([Path("tfidf"), teachers[0]], None).describe(teachers[1])
+    assert described is not None and described["teachers"] == [teachers[0].name, "tfidf"]
+    assert described["teachers_sha256"][1:] == ["tfidf"]
+    shutil.copytree(teachers[0], "tfidf")
+    assert Teaching.of([Path("tfidf")], None) == Teaching((Path("tfidf"),))
 
 
 def test_variant_is_trained_on_with_teachers_alone(

@@ -409,3 +409,8 @@ def test_what_no_edge_tpu_takes_is_refused(
     with pytest.raises(ExportError, match=message):
         export_artifact(run, ExportOptions(target="edgetpu", name="bad", **options))
     assert not (run / "exports" / "bad").exists()
+
+
+def test_only_edge_tpus_share_a_model(run: Path) -> None:
+    with pytest.raises(ExportError, match="num_segments=2 with target='cpu': only the Edge TPU's"):
+        export_artifact(run, ExportOptions(num_segments=2))

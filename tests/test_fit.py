@@ -1,4 +1,4 @@
-"""tfpipe.fit and its parts: the formulas by hand, and what one update changes."""
+"""tfpipe.train.fit and its parts: the formulas by hand, and what one update changes."""
 
 import csv
 import math
@@ -9,15 +9,16 @@ import tensorflow as tf
 import tf_keras as keras
 from sklearn.utils.class_weight import compute_class_weight
 
-from tfpipe import fit
 from tfpipe.arrays import read_arrays, write_arrays
-from tfpipe.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from tfpipe.corpus import EncodedSplit
-from tfpipe.fit import Trainer
 from tfpipe.metrics import near_best
 from tfpipe.models import MODELS
 from tfpipe.models.constraints import project_gradients
-from tfpipe.optimization import (
+from tfpipe.run_folder import RunFolder
+from tfpipe.train import fit
+from tfpipe.train.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.fit import Trainer
+from tfpipe.train.optimization import (
     average_weights,
     averaging_decay,
     cross_entropy,
@@ -28,7 +29,6 @@ from tfpipe.optimization import (
     wants_mixed_precision,
     weigh_classes,
 )
-from tfpipe.run_folder import RunFolder
 
 VOCABULARY_SIZE = 30
 DIMENSIONS = {"embedding_dim": 4, "token_dropout": 0.1, "embedding_dropout": 0.1}

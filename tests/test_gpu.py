@@ -15,7 +15,6 @@ import tensorflow as tf
 from device_runner import profiles
 from device_runner.interpreter import load_model
 from device_runner.profiles import Profile
-from tfpipe import gpu_verification
 from tfpipe.bench import bench
 from tfpipe.devices import software_gpu
 from tfpipe.devices.software_gpu import gpu_environment
@@ -28,6 +27,7 @@ from tfpipe.models import MODELS
 from tfpipe.predict import predict
 from tfpipe.run_model import run_model
 from tfpipe.verify import VerificationError, verify
+from tfpipe.verify import gpu as gpu_verification
 
 LENGTH = 7
 

@@ -36,7 +36,7 @@ from tfpipe.keras_file.translate import translate
 from tfpipe.keras_file.vetting import vet_layer, vet_model
 from tfpipe.models.imported import LAYERS, build_imported
 from tfpipe.run_folder import RunFolder
-from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.tokenizer.rules import tokenizer_spec
 from tfpipe.variant import load_model
 
 NEEDS_GPU = pytest.mark.skipif(

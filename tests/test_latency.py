@@ -388,6 +388,25 @@ def test_drift_is_degraded() -> None:
     assert judged([100] * 100 + [119] * 100) == ("valid", [])
 
 
+def test_percentile_interval_holds_the_percentile_as_often_as_it_says() -> None:
+    # 2.576 / √2 standard deviations: 93.1 % of a normal distribution; whole ranks only widen it.
+    drawn = np.random.default_rng(1).permuted(np.tile(np.arange(1000), (2000, 1)), axis=1)[:, :100]
+    intervals = [percentiles.percentile_interval(row.tolist(), 90) for row in drawn]
+    assert 0.93 <= np.mean([low <= 899 <= high for low, high in intervals]) <= 0.98
+
+
+@pytest.mark.parametrize("num_runs", [135, 500, 2000])
+def test_texts_of_other_lengths_are_no_drift(num_runs: int) -> None:
+    """Four branches, each text in the shortest that holds it: the 90th percentile jumps."""
+    random = np.random.default_rng(2)
+    texts = random.choice([40, 70, 110, 170], p=[0.4, 0.35, 0.15, 0.1], size=(200, num_runs))
+    verdicts = [judged(row.tolist())[0] for row in texts]
+    assert verdicts.count("degraded") <= 4  # 2 %
+    texts[:, num_runs // 2 :] *= 2  # something else began to run
+    verdicts = [judged(row.tolist())[0] for row in texts]
+    assert verdicts.count("degraded") >= 160
+
+
 def test_every_reason_is_given() -> None:
     _, reasons = judged([100] * 100 + [130] * 100, capped=("warm-up",), num_threads=8)
     assert len(reasons) == 3

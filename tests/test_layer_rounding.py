@@ -15,8 +15,8 @@ from test_quantized import LENGTH, VOCABULARY_SIZE, WITH_A_FORM, random_quantize
 
 from tfpipe.compress.layer_rounding import describe_rounding, rounded_layer_names
 from tfpipe.compress.tensors import describe_weights, stored_tensors
-from tfpipe.corpus import EncodedSplit
 from tfpipe.models.rounding import on_grid
+from tfpipe.train.corpus import EncodedSplit
 
 NUM_TEXTS = 30
 

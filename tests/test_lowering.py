@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from ai_edge_litert import schema_py_generated as schema
 
 from tfpipe.export.lowering import inference_form
 from tfpipe.export.recurrence import RECURRENCES
@@ -57,6 +58,19 @@ def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length, pooling
     function = inference_form(model, sequence_length=length, lowering="loop", multi_label=False)
     actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
+
+
+def test_condition_of_a_loop_is_one_comparison():
+    # tflite-runtime 2.14 allocates anew in every iteration where a RESHAPE to a scalar ends it.
+    model = random_model("bilstm", num_layers=2)
+    function = inference_form(model, sequence_length=LENGTH, lowering="loop", multi_label=False)
+    data = tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert()
+    graphs = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs
+    whiles = [
+        op for op in graphs[0].operators if isinstance(op.builtinOptions, schema.WhileOptionsT)
+    ]
+    conditions = [graphs[op.builtinOptions.condSubgraphIndex] for op in whiles]
+    assert [len(graph.operators) for graph in conditions] == [1] * 4
 
 
 @pytest.mark.parametrize("branch_lengths", [[1, 4, 11], [6]])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import load_benchmark
 
-from tfpipe import bootstrap
+from tfpipe.compare import bootstrap
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
-"""tfpipe.plan: what a recipe leaves open is chosen from the data, and nothing else is."""
+"""tfpipe.train.plan: what a recipe leaves open is chosen from the data, and nothing else is."""
 
 import pytest
 
 from tfpipe.config import load_recipe
 from tfpipe.data import open_dataset
-from tfpipe.plan import choose_dropout, choose_epochs, make_plan, sample
+from tfpipe.train.plan import choose_dropout, choose_epochs, make_plan, sample
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def test_same_data_and_seed_give_the_same_plan(dataset):
     ],
 )
 def test_epochs_come_from_the_number_of_updates(num_examples, batch_size, epochs, monkeypatch):
-    monkeypatch.setattr("tfpipe.plan.TARGET_UPDATES", 4000)
-    monkeypatch.setattr("tfpipe.plan.MAX_EPOCHS", 40)
+    monkeypatch.setattr("tfpipe.train.plan.TARGET_UPDATES", 4000)
+    monkeypatch.setattr("tfpipe.train.plan.MAX_EPOCHS", 40)
     value, reason = choose_epochs(num_examples, batch_size, sequence_length=8)
     assert value == epochs
     updates = -(-num_examples // batch_size) * epochs
@@ -136,7 +136,7 @@ def test_dropout_falls_with_the_rows(num_examples, rate):
 
 
 def test_sample_is_seeded_and_in_row_order(dataset, monkeypatch):
-    monkeypatch.setattr("tfpipe.plan.SAMPLE_TEXTS", 20)
+    monkeypatch.setattr("tfpipe.train.plan.SAMPLE_TEXTS", 20)
     split = dataset.splits["train"]
     texts, targets = sample(split, 1)
     everything = list(split.texts())

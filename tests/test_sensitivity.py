@@ -22,8 +22,8 @@ from tfpipe.compress.sensitivity import (
     without_smallest,
 )
 from tfpipe.compress.variant import compress
-from tfpipe.corpus import EncodedSplit
 from tfpipe.run_folder import RunFolder
+from tfpipe.train.corpus import EncodedSplit
 from tfpipe.variant import load_model
 
 NUM_TEXTS = 40

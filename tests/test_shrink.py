@@ -18,13 +18,13 @@ from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.shrink import copy_weights, kept_count, measure_importance, used_tokens
 from tfpipe.compress.variant import compress
 from tfpipe.config import load_recipe
-from tfpipe.corpus import encode_split
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.models import MODELS
 from tfpipe.models.widths import Widths
 from tfpipe.run_folder import RunFolder
-from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.tokenizer.rules import tokenizer_spec
 from tfpipe.train import train
+from tfpipe.train.corpus import encode_split
 from tfpipe.variant import count_parameters, load_model, load_tokenizer, read_recipe
 from tfpipe.verify import verify
 

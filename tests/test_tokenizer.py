@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from device_runner.encode import SPECIAL_TOKENS, Tokenizer, TokenizerSpec
-from tfpipe import tokenizer, tokenizer_proxy, vocabulary
+from tfpipe import tokenizer
 from tfpipe.tokenizer import (
     KINDS,
     TokenizerChoice,
@@ -25,7 +25,9 @@ from tfpipe.tokenizer import (
     pick_kind,
     tokenizer_spec,
     train_vocabulary,
+    vocabulary,
 )
+from tfpipe.tokenizer import proxy as tokenizer_proxy
 
 
 def spec(kind, lowercase=True):

@@ -19,11 +19,12 @@ import tensorflow as tf
 
 import tfpipe
 from device_runner.encode import read_vocabulary
-from tfpipe import quiet, run_record, variant, verb, versions
+from tfpipe import quiet, variant, verb, versions
+from tfpipe.cli.progress import ProgressDisplay
+from tfpipe.data import open_dataset
 from tfpipe.fit_progress import Progress
-from tfpipe.progress import ProgressDisplay
 from tfpipe.run_folder import RunFolder
-from tfpipe.train import DataOptions, train
+from tfpipe.train import DataOptions, plan_file, run_record, train
 
 LINE = {
     "epoch": 1,
@@ -153,7 +154,7 @@ def test_wordpiece_texts_are_cut_anew_in_training(tmp_path, colours, small_recip
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from tfpipe import fit
+from tfpipe.train import fit
 from tfpipe.config import Recipe
 from tfpipe.train import train
 fit.CHECKPOINT_SECONDS = 0
@@ -403,7 +404,7 @@ def test_without_tensorboard_nothing_begins(tmp_path, small_recipe, monkeypatch)
 
 def test_event_files_that_cannot_be_written_are_an_os_error(tmp_path):
     pytest.importorskip("tensorboard")
-    from tfpipe.tensorboard import EpochLog
+    from tfpipe.train.tensorboard import EpochLog
 
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file/log cannot be written: "):
@@ -437,7 +438,7 @@ def test_off_a_terminal_an_epoch_is_a_line(capsys):
 TERMINAL_CHILD = """
 import sys, time
 from tfpipe.fit_progress import Progress
-from tfpipe.progress import ProgressDisplay
+from tfpipe.cli.progress import ProgressDisplay
 line = dict(epoch=1, loss=0.5, accuracy=0.75, val_loss=0.25, val_accuracy=1.0, seconds=1.0)
 with ProgressDisplay() as display:
     for step in range(int(sys.argv[1]), 41):
@@ -519,7 +520,7 @@ def test_verbs_are_modules_that_can_be_called(tmp_path):
     assert tfpipe.train.DataOptions is DataOptions
     with pytest.raises(ValueError, match="neither a file nor a packaged data set"):
         tfpipe.train("no such file", tmp_path / "run")
-    verb.make_callable("tfpipe.run_record", lambda value: value + 1)
+    verb.make_callable("tfpipe.train.run_record", lambda value: value + 1)
     assert run_record(1) == 2
 
 
@@ -556,8 +557,15 @@ def test_run_says_where_its_data_lies_as_seen_from_beside_it(through, colours, t
     assert not Path(data["source_path"]).is_absolute() and data["test_path"] is None
 
 
-def test_packaged_data_has_no_path(tmp_path):
-    class Packaged:
-        source, test_source = "topics", "topics.test.tsv.gz"
-
-    assert run_record.data_paths(Packaged, tmp_path) == {"source_path": None, "test_path": None}
+def test_packaged_data_has_no_path_but_a_test_file_of_ones_own_has(tmp_path):
+    packaged = open_dataset("languages")
+    assert packaged.test_source == "languages.test.tsv.gz" and packaged.own_test is None
+    run = tmp_path / "runs" / "languages"
+    assert run_record.data_paths(packaged, run) == {"source_path": None, "test_path": None}
+    assert plan_file.source_of(packaged) == {"data": "languages", "test": None}
+    own = tmp_path / "own.csv"
+    own.write_text(f"text,label\na sentence,{packaged.labels[0]}\n")
+    tested = open_dataset("languages", test=own)
+    paths = {"source_path": None, "test_path": os.path.join("..", "own.csv")}
+    assert run_record.data_paths(tested, run) == paths
+    assert plan_file.source_of(tested) == {"data": "languages", "test": str(own)}

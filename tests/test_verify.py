@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runner.manifest import Manifest, parse_manifest, write_manifest
-from tfpipe import comparison, run_model
+from tfpipe import run_model
 from tfpipe import verify as verify_module
 from tfpipe.bench import bench
 from tfpipe.cli import cli
@@ -24,10 +24,10 @@ from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
 from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
-from tfpipe.origin import find_run
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS, threshold_of
-from tfpipe.verify import VerificationError, verify
+from tfpipe.verify import VerificationError, comparison, verify
+from tfpipe.verify.origin import find_run
 
 Plant = Callable[..., Path]
 
@@ -457,6 +457,21 @@ def test_multi_label_figures_are_micro_f1() -> None:
     assert found["max_abs_error"] == pytest.approx(0.2)
     assert found["mean_abs_error"] == pytest.approx(0.2 / 6)
     assert found["confusion_matrix"] is None
+    # The first text's 0.6 and the second's 0.7 are farther than 2/256 from 0.5.
+    assert found["num_clear_examples"] == 3 and found["clear_agreement"] == found["agreement"]
+    near = comparison.find_margins(np.float32([[0.9, 0.505], [0.1, 0.7]]), multi_label=True)
+    np.testing.assert_allclose(near, [0.005, 0.2], atol=1e-6)
+
+
+def test_texts_whose_prediction_rounding_may_turn_are_not_clear() -> None:
+    scores = np.float32([[0.5, 0.496, 0.004], [0.5, 0.49, 0.01], [0.1, 0.2, 0.7]])
+    outputs = np.float32([[0.496, 0.5, 0.004], [0.5, 0.49, 0.01], [0.1, 0.2, 0.7]])
+    call = {"names": ["a", "b", "c"], "multi_label": False}
+    found = comparison.compare(scores, outputs, np.array([0, 0, 2]), **call)
+    assert found["agreement"] == pytest.approx(2 / 3)
+    assert (found["num_clear_examples"], found["clear_agreement"]) == (2, 1.0)
+    none = comparison.compare(scores[:1], outputs[:1], np.array([0]), **call)
+    assert (none["num_clear_examples"], none["clear_agreement"]) == (0, None)
 
 
 def test_every_scheme_of_every_target_has_a_threshold() -> None:

@@ -20,7 +20,7 @@ from device_runner.encode import SPECIAL_TOKENS, Tokenizer, TokenizerSpec
 from device_runner.latency import measure
 from device_runner.profiles import PROFILES, Profile
 from device_runner.turn import Contestant
-from tfpipe.tokenizer_rules import tokenizer_spec
+from tfpipe.tokenizer.rules import tokenizer_spec
 from tfpipe.web.characters import character_table
 from tfpipe.web.site import PAGE_FOLDER, PAGE_TOKENIZERS, describe_profile
 

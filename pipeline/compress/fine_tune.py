@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.compress.source import Source
-from tfpipe.fit import Trainer
 from tfpipe.fit_progress import Progress
 from tfpipe.metrics import deciding_score
 from tfpipe.run_folder import RunFolder
+from tfpipe.train.fit import Trainer
 
 # Of the run's own highest learning rate: the weights are good already, only the method is new.
 LEARNING_RATE_SHARE = 0.3

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfpipe.teacher import Teaching
+from tfpipe.train.teacher import Teaching
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class CompressOptions:
             "cluster": self.cluster,
             "qat": self.qat,
         }
-        alone = ["distill"] if self.teaching.teachers else []
+        alone = ["distill"] if self.teaching.num_teachers else []
         return [name for name, value in wanted.items() if value] or alone
 
     def identity(self) -> dict[str, Any]:

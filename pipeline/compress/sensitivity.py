@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import compressible
 from tfpipe.compress.source import Source
-from tfpipe.corpus import EncodedSplit
-from tfpipe.inference import EVALUATION_BATCH, make_infer
 from tfpipe.metrics import deciding_score, predict_labels, score_predictions
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.inference import EVALUATION_BATCH, make_infer
 
 # Texts of the validation split that are looked at: a standard error of 0.7 points at 90 %.
 SCAN_TEXTS = 2000

@@ -18,7 +18,7 @@ from device_runner.encode import SPECIAL_TOKENS, Tokenizer
 from device_runner.files import write_json_atomic
 from tfpipe.compress.source import Source, encode_source
 from tfpipe.models.widths import FIXED, Width, Widths
-from tfpipe.optimization import cross_entropy
+from tfpipe.train.optimization import cross_entropy
 from tfpipe.variant import build_model
 
 # Training texts that the importance of units is measured on.

@@ -10,12 +10,12 @@ from typing import Any
 
 from device_runner.encode import Tokenizer
 from tfpipe.compress.options import CompressOptions
-from tfpipe.corpus import EncodedSplit
 from tfpipe.data import PACKAGED, Dataset, open_dataset
-from tfpipe.distillation import Lessons
 from tfpipe.run_folder import RunFolder
-from tfpipe.teacher import open_lessons
 from tfpipe.train import encode_splits
+from tfpipe.train.corpus import EncodedSplit
+from tfpipe.train.distillation import Lessons
+from tfpipe.train.teacher import open_lessons
 from tfpipe.variant import IMPORTED_MODELS, load_tokenizer, read_recipe
 
 
@@ -103,15 +103,16 @@ def find_table(
     """Returns the table and the test file: those named, else where the training found them."""
     if options.data is not None:
         return str(options.data), options.test
-    if said["source"] in PACKAGED:
-        return said["source"], None
     try:
         kept = json.loads(folder.plan_json.read_text("utf-8"))["source"]
     except (OSError, ValueError, KeyError):
         kept = {"data": None, "test": None}
+    test = options.test or (Path(kept["test"]) if kept["test"] else None)
+    if said["source"] in PACKAGED:
+        return said["source"], test
     if kept["data"] is None or not Path(kept["data"]).is_file():
         raise ValueError(
             f"data={kept['data'] or said['source']!r}, the table of the run, is not there any "
             "more. Give it with --data FILE (and --test FILE if the run had one)."
         )
-    return kept["data"], options.test or (Path(kept["test"]) if kept["test"] else None)
+    return kept["data"], test

@@ -21,10 +21,10 @@ from tfpipe.compress.sensitivity import choose_sparsity
 from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
 from tfpipe.fit_progress import Progress
-from tfpipe.inference import compute_logits, make_infer
 from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.run_folder import RunFolder
+from tfpipe.train.inference import compute_logits, make_infer
 
 
 @dataclass

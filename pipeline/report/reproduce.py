@@ -67,17 +67,18 @@ def _keras_options(run: Node, name: str, source: str) -> list[str]:
 
 
 def _data_options(run: Node) -> list[str]:
-    """Returns the options that say how the table was read; a packaged one has none."""
+    """Returns the options that say how the table was read; a packaged one has its own columns."""
     data = run.child("data")
-    words = []
+    options = {"--test": data.text("test_path")}
     if data.text("source") not in PACKAGED:
         options = {
             "--test": data.text("test_path") or data.text("test_source"),
             "--text-column": data.text("text_column"),
             "--label-column": data.text("label_column"),
         }
-        for option, value in options.items():
-            words += [option, value] if value else []
+    words = []
+    for option, value in options.items():
+        words += [option, value] if value else []
     return words + ["--multi-label"] * bool(run.flag("multi_label"))
 
 

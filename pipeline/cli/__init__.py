@@ -1,0 +1,251 @@
+"""The tfpipe command: options → one library call → one record on stdout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpipe import __version__
+from tfpipe.cli.bench import bench
+from tfpipe.cli.check import check
+from tfpipe.cli.compare import compare
+from tfpipe.cli.compress import compress
+from tfpipe.cli.devices import deploy, device_options, list_devices, runner
+from tfpipe.cli.given import refuse_teacher_settings
+from tfpipe.cli.keras import find_run, keras_options
+from tfpipe.cli.output import Commands, format_export, format_option, print_result
+from tfpipe.cli.paths import ARTIFACT, FILE, FILE_OR_STDIN, RUN
+from tfpipe.cli.serve import serve
+from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tfpipe")
+def cli() -> None:
+    """A table of texts to a small text model, exported, verified and measured.
+
+    \b
+    Example:
+      tfpipe train topics --run runs/topics --model lstm
+      tfpipe export runs/topics --target cpu --scheme dynamic_int8
+      tfpipe verify runs/topics/exports/cpu-dynamic_int8
+      tfpipe bench runs/topics/exports/cpu-dynamic_int8
+      tfpipe report runs/topics
+    """
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--run", type=RUN, required=True, help="Folder to write the run to.")
+@click.option("--test", type=FILE, help="File with the test split; else one is cut from DATA.")
+@click.option("--model", type=click.Choice(MODEL_NAMES), default="lstm", show_default=True)
+@click.option("--task", type=click.Choice(["classify"]), default="classify", show_default=True)
+@click.option("--recipe", type=FILE, help="TOML file; see `tfpipe recipe MODEL`.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One recipe value.")
+@click.option("--text-column", help="Column with the texts.")
+@click.option("--label-column", help="Column with the labels.")
+@click.option("--multi-label", is_flag=True, help="Labels are separated by |.")
+@click.option(
+    "--teacher",
+    "teachers",
+    type=RUN,
+    multiple=True,
+    help="Run that teaches beside labels, or tfidf.",
+)
+@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace the run.")
+@format_option
+def train(data: str, run: Path, **options: Any) -> None:
+    """Train a model on DATA: a .csv, .tsv or .jsonl (also .gz) file, or a packaged data set.
+
+    Packaged data sets: topics (English definitions, 6 classes) and languages (27 languages).
+
+    \b
+    Example:
+      tfpipe train reviews.csv --run runs/reviews --model transformer --set train.epochs=5
+    """
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other.")
+    refuse_teacher_settings(options["overrides"], options["teachers"])
+    recipe = load_recipe(options["model"], path=options["recipe"], overrides=options["overrides"])
+    from tfpipe.cli.output import format_training
+    from tfpipe.cli.progress import ProgressDisplay
+    from tfpipe.quiet import import_tensorflow
+
+    import_tensorflow()
+    from tfpipe.train import DataOptions, train
+    from tfpipe.train.teacher import Teaching
+
+    teaching = Teaching.of(options["teachers"], options["unlabelled"])
+    existing = "resume" if options["resume"] else "overwrite" if options["overwrite"] else "refuse"
+    columns = {key: options[key] for key in ("test", "text_column", "label_column", "multi_label")}
+    with ProgressDisplay() as progress:
+        result = train(
+            data,
+            run,
+            recipe=recipe,
+            options=DataOptions(**columns, teaching=teaching),
+            existing=existing,
+            progress=progress,
+        )
+    for warning in result["data"]["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+    print_result(result, options["output_format"], format_training)
+
+
+@cli.command()
+@click.argument("run", type=RUN, required=False)
+@click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
+@click.option("--scheme", help="float32, float16, dynamic_int8 or int8; else the target's own.")
+@click.option(
+    "--lowering",
+    default="auto",
+    show_default=True,
+    help="How a recurrence is written: loop, unrolled or fused; how a Transformer is: branches or "
+    "static; auto = for cpu the fastest here.",
+)
+@click.option("--variant", default="base", show_default=True, help="Which weights of the run.")
+@click.option(
+    "--runtime",
+    metavar="NAME==VERSION",
+    help="TFLite runtime that must run it, such as tflite-runtime==2.14.0, or oldest.",
+)
+@click.option(
+    "--buckets",
+    metavar="auto|N,N",
+    help="Further graphs in the file for shorter texts; auto chooses their lengths.",
+)
+@click.option("--num-segments", default=1, show_default=True, help="Edge TPUs that share it.")
+@click.option("--as", "name", help="Name of the artifact; else made of target and scheme.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing artifact.")
+@keras_options
+@format_option
+def export(
+    run: Path | None, keras_file: Path | None, overwrite: bool, output_format: str, **options: Any
+) -> None:
+    """Export a trained run for one target; `tfpipe verify` proves the file.
+
+    With --keras, RUN (else runs/NAME) is made of your own Keras model first.
+
+    \b
+    Example:
+      tfpipe export runs/topics --target cpu --scheme int8
+      tfpipe export runs/mine --keras model.keras --vocabulary words.txt \\
+        --labels labels.txt --data texts.csv --scheme int8
+    """
+    run = find_run(run, keras_file, options, overwrite=overwrite)
+    from tfpipe.export.artifact import ExportOptions, export_artifact
+    from tfpipe.export.target import default_scheme
+
+    options["scheme"] = options["scheme"] or default_scheme(options["target"])
+    result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
+    print_result(result, output_format, format_export)
+
+
+@cli.command()
+@click.argument("artifact", type=ARTIFACT)
+@click.option("--data", type=FILE, help="Labelled texts; else the run's test split.")
+@click.option("--run", type=RUN, help="The run, if the artifact was moved out of it.")
+@device_options
+@format_option
+def verify(artifact: Path, devices: tuple[str, ...], output_format: str, **options: Any) -> None:
+    """Prove that an exported file computes what its model does, on the whole test split.
+
+    \b
+    Example:
+      tfpipe verify runs/topics/exports/cpu-int8
+    """
+    from tfpipe.verify import VerificationError, format_verification, verify
+
+    if len(devices) > 1:
+        raise click.UsageError("verify takes one --device.")
+    try:
+        result = verify(artifact, device=devices[0], **options)
+        print_result(result, output_format, format_verification)
+    except VerificationError as error:
+        print_result(error.result, output_format, format_verification)
+        raise
+
+
+@cli.command()
+@click.argument("artifact", type=ARTIFACT)
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option(
+    "--file",
+    type=FILE_OR_STDIN,
+    help="Texts, one a line, or JSON lines (.jsonl) with a text each; - reads lines from stdin.",
+)
+@device_options
+@format_option
+def predict(
+    artifact: Path,
+    texts: tuple[str, ...],
+    file: Path | None,
+    devices: tuple[str, ...],
+    output_format: str,
+) -> None:
+    """Classify texts with an artifact, as a device would.
+
+    \b
+    Example:
+      tfpipe predict runs/topics/exports/cpu-int8 "a small bird with a red breast"
+    """
+    if bool(texts) == (file is not None):
+        raise click.UsageError("Give texts or --file, one of them.")
+    from device_runner.texts import texts_of_lines
+    from tfpipe.fleet import raise_failures
+    from tfpipe.predict import format_predictions
+    from tfpipe.shards import predict_fleet
+
+    if file == Path("-"):
+        texts, file = tuple(texts_of_lines(sys.stdin.buffer, "stdin")), None
+    result = predict_fleet(artifact, file or list(texts), devices)
+    print_result(result, output_format, format_predictions)
+    if not result.get("complete", True):
+        raise_failures(result)
+
+
+@cli.command()
+@click.argument("run", type=RUN)
+@format_option
+def report(run: Path, output_format: str) -> None:
+    """Write RUN/report.html, report.json and report.md from what the run folder holds.
+
+    \b
+    Example:
+      tfpipe report runs/topics --format text
+    """
+    from tfpipe.report import format_table, write_report
+
+    print_result(write_report(run), output_format, format_table)
+
+
+@cli.command()
+@click.argument("model", type=click.Choice(MODEL_NAMES))
+def recipe(model: str) -> None:
+    """Print the packaged recipe of a model, every key commented.
+
+    \b
+    Example:
+      tfpipe recipe lstm > my.toml
+    """
+    click.echo(packaged_recipe_text(model), nl=False)
+
+
+cli.add_command(check)
+cli.add_command(compare)
+cli.add_command(compress)
+cli.add_command(bench)
+cli.add_command(deploy)
+cli.add_command(list_devices)
+cli.add_command(runner)
+cli.add_command(serve)
+
+
+def main() -> None:
+    """Runs the command line."""
+    cli.main(prog_name="tfpipe")

@@ -1,0 +1,69 @@
+"""The command that trains compressed variants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfpipe.cli.given import refuse_in_vain
+from tfpipe.cli.output import format_option, print_result
+from tfpipe.cli.paths import FILE, RUN
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.option("--as", "name", required=True, help="Name of the variant.")
+@click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
+@click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
+@click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
+@click.option(
+    "--scan/--no-scan",
+    default=True,
+    show_default=True,
+    help="Prune layers less that do not bear it; else all alike.",
+)
+@click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
+@click.option("--qat", is_flag=True, help="Train with the rounding of an int8 file.")
+@click.option(
+    "--teacher",
+    "teachers",
+    type=RUN,
+    multiple=True,
+    help="Run that teaches beside labels, or tfidf.",
+)
+@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
+@click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
+@click.option(
+    "--learning-rate",
+    default=0.0,
+    help="The highest; else 0.3 of the run's own, all of it to shrink.",
+)
+@click.option("--data", type=FILE, help="The run's table, if it has moved.")
+@click.option("--test", type=FILE, help="The run's test file, if it has moved.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing variant.")
+@format_option
+def compress(run: Path, name: str, overwrite: bool, output_format: str, **options: Any) -> None:
+    """Train a compressed variant of a run; `tfpipe export --variant NAME` writes its file.
+
+    \b
+    Example:
+      tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
+    """
+    if not options["prune"]:
+        refuse_in_vain(["scan"], "it says how to prune. Give --prune SHARE, or leave it out.")
+    from tfpipe.cli.output import format_compression
+    from tfpipe.cli.progress import ProgressDisplay
+    from tfpipe.quiet import import_tensorflow
+
+    import_tensorflow()
+    from tfpipe.compress.options import CompressOptions
+    from tfpipe.compress.variant import compress
+    from tfpipe.train.teacher import Teaching
+
+    teaching = Teaching.of(options.pop("teachers"), options.pop("unlabelled"))
+    chosen = CompressOptions(**options, teaching=teaching)
+    with ProgressDisplay() as progress:
+        result = compress(run, name, chosen, overwrite=overwrite, progress=progress)
+    print_result(result, output_format, format_compression)

@@ -1,0 +1,95 @@
+"""The tables of benchmarks/compression.py: what several seeds come to, and where a table stands."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import load_benchmark
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    return load_benchmark("compression_tables")
+
+
+def facts(seed: int, accuracy: float, file: float, **others: Any) -> dict[str, Any]:
+    training = {"seconds": 60.0, "epochs_run": 6}
+    run = {"seed": seed, "metrics": {"test": {"accuracy": accuracy}}, "training": training}
+    usual = {
+        "artifact": file,
+        "agreement": 1.0,
+        "clear_agreement": 1.0,
+        "median_abs_error": 1 / 256,
+        "model_size_bytes": 1000,
+        "zip_size_bytes": 100,
+        "passed": True,
+        "scheme": "int8",
+        "run": run,
+        "compressed": {"training": [{"seconds_per_epoch": 25.0}]},
+    }
+    return {**usual, **others}
+
+
+def test_seeds_are_paired_and_the_worst_agreement_is_shown(
+    tables: ModuleType, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\nText.\n", "utf-8")
+    plain = [facts(1, 0.9, 0.9, zip_size_bytes=400), facts(2, 0.8, 0.8, zip_size_bytes=200)]
+    smaller = [
+        facts(1, 0.9, 0.91, agreement=0.99, clear_agreement=None),
+        facts(2, 0.8, 0.78, median_abs_error=2 / 256, passed=False),
+    ]
+    tables.write_methods(
+        page,
+        {("set", "lstm", "float32"): plain, ("set", "lstm", "qat"): smaller, ("set", "x", "y"): []},
+    )
+    rows = [
+        line for line in page.read_text("utf-8").splitlines() if line.startswith("| set | lstm")
+    ]
+    # Points: +1 and -2; zip: 100 / 400 and 100 / 200; 25 s an epoch against 60 / 6.
+    assert rows[1] == (
+        "| set | lstm | qat | int8 | 2 | 0.8500 | 0.8450 | -0.50 (-2.00 to +1.00) | 0.9900 "
+        "| 1.0000 | 2.00 | 1 | 0.375 | 2.5 | 1 of 2 |"
+    )
+
+
+def test_file_that_was_not_verified_has_no_accuracy(tables: ModuleType) -> None:
+    unknown = facts(1, 0.9, 0.9)
+    for key in ("artifact", "agreement", "clear_agreement", "median_abs_error", "passed"):
+        del unknown[key]
+    row = tables.method_row(["set", "lstm", "qat"], [unknown], {})
+    assert row == "| set | lstm | qat | int8 | 0 | – | – | – | – | – | – | 1 | – | 2.5 | 0 of 1 |"
+
+
+def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n## Students, measured\n\nold\n\n## After\n\nText.\n", "utf-8")
+    baseline = {"tfidf_logistic_regression": {"accuracy": 0.6}}
+    alone, taught = (
+        {"parameters": 1234, "metrics": {"test": {"accuracy": accuracy}, "baseline": baseline}}
+        for accuracy in (0.5, 0.75)
+    )
+    tables.write_students(
+        page, {("set", "small", "TF-IDF"): [[alone, taught]], ("a", "b", "c"): []}
+    )
+    content = page.read_text("utf-8")
+    assert "old" not in content and content.endswith("|\n\n## After\n\nText.\n")
+    assert "| set | small | 1,234 | TF-IDF | 1 | 0.5000 | 0.7500 | +25.00 | 0.6000 |" in content
+
+
+def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n", "utf-8")
+    run = {"run": {**facts(1, 0.9, 0.9)["run"], "parameters": 2000}, "compressed": {}}
+    whole = facts(1, 0.9, 0.9, p50_ns=2000, validity="valid", **run)
+    half = facts(
+        1, 0.9, 0.89, p50_ns=1000, validity=None, model_size_bytes=400, run=run["run"],
+        compressed={"parameters": 500},
+    )  # fmt: skip
+    tables.write_smaller(page, {("set", "lstm", "int8"): whole, ("set", "lstm", "shrink"): half})
+    assert page.read_text("utf-8").splitlines()[-1] == (
+        "| set | lstm | shrink | 500 | 0.9000 | 0.8900 | 1.0000 | 0 | 0 | 1 | – "
+        "| int8 | 0.40 | 0.50 |"
+    )
