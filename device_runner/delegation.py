@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 # The name of a node that a delegate put behind those of the file.
 _PIECE = "DELEGATE"
@@ -25,21 +25,36 @@ def count_nodes(interpreter: Any) -> Optional[Dict[str, Any]]:
         `total` nodes of the file, how many of them are `delegated`, in how many `partitions`. None
         where the runtime does not say.
     """
-    details: List[Dict[str, Any]] = getattr(interpreter, "_get_ops_details", list)()
-    if not details:
+    nodes, pieces = _split_details(interpreter)
+    if not nodes:
         return None
-    nodes = [item for item in details if item["op_name"] != _PIECE]
     taken = {item["index"] for item in nodes if item["op_name"] == EDGETPU_OP}
     delegate, partitions = "edgetpu", len(taken)
     if not taken:
-        delegate, partitions = "xnnpack", len(details) - len(nodes)
-        taken = _nodes_within(nodes, [item for item in details if item["op_name"] == _PIECE])
+        delegate, partitions = "xnnpack", len(pieces)
+        taken = _nodes_within(nodes, pieces)
     return {
         "delegate": delegate if taken else "none",
         "total": len(nodes),
         "delegated": len(taken),
         "partitions": partitions,
     }
+
+
+def list_nodes(interpreter: Any) -> Tuple[List[Dict[str, Any]], Set[int]]:
+    """Returns the nodes of the file's first graph in order, each with `op_name` and `index`, and
+    the indices of those that XNNPACK took; no nodes where the runtime does not say."""
+    nodes, pieces = _split_details(interpreter)
+    return nodes, _nodes_within(nodes, pieces)
+
+
+def _split_details(interpreter: Any) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
+    """Returns the file's own nodes, and those that delegates put behind them."""
+    details: List[Dict[str, Any]] = getattr(interpreter, "_get_ops_details", list)()
+    return (
+        [item for item in details if item["op_name"] != _PIECE],
+        [item for item in details if item["op_name"] == _PIECE],
+    )
 
 
 def _nodes_within(nodes: List[Dict[str, Any]], pieces: List[Dict[str, Any]]) -> Set[int]:

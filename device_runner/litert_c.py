@@ -80,7 +80,7 @@ class ProfiledModel:
             raise ProfilerError(
                 f"LiteRT's compiled model, which alone has a profiler, does not take {path} "
                 f"({error.args[0].split(',')[0]}): it takes no op that keeps a state from call to "
-                "call, as the fused LSTM does. Export with --lowering loop for per-op times."
+                "call, as the fused LSTM does. With --lowering loop it is taken."
             ) from error
         options = self._options(num_threads)
         self._call("CreateCompiledModel", environment, model, options, ctypes.byref(self._compiled))

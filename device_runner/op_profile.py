@@ -10,6 +10,7 @@ import numpy as np
 from device_runner.buckets import BucketedModel
 from device_runner.interpreter import Model
 from device_runner.litert_c import ProfiledModel, ProfilerError, names_of
+from device_runner.op_prefixes import profile_prefixes
 from device_runner.op_times import combine, faster_half, summarize
 from device_runner.percentiles import percentile
 from device_runner.runnable import Runnable, open_runnable
@@ -35,8 +36,8 @@ def profile_ops(
 ) -> Dict[str, Any]:
     """Returns where the time of a call goes, op by op; of several graphs, that of full length.
 
-    The runtime's own profiler is asked, LiteRT's, which its compiled model has and its
-    interpreter has not: the same kernels behind another interface. It reads the clock around each
+    The runtime's own profiler is asked, where it has one: LiteRT's, in its compiled model, not in
+    its interpreter: the same kernels behind another interface. It reads the clock around each
     op and tells whole microseconds. An op of the interpreter is the difference of two readings, so
     that its mean over many calls is right however short it is. Of an op within XNNPACK the
     difference itself is rounded down: what is short is told too short, below a microsecond as
@@ -52,16 +53,18 @@ def profile_ops(
         delegate: None or "cpu": the profiler knows no other.
 
     Returns:
-        `method`: "runtime". `num_runs`, `averaged_runs`. `ops`: for each kind of op, slowest
-        first, `op`, `kernel` (what runs it), `where` ("interpreter" or "delegate"), `count` in a
-        call (the mean, rounded, where texts differ in it; ops within a loop each time that they
-        run), `mean_ns` (all of them together) and `share` of `attributed_ns`, the sum. `short_ops`:
-        how many ops of the delegate are too short to be seen. `profiled_call_ns`: a whole call
-        under the profiler; `plain_call_ns`: median of calls without it. `nodes`: as
-        `delegation.count_nodes`. `model_sha256`, runtime, its version, threads.
+        `method`: "runtime", or "prefixes" where there is no profiler or it does not take the file
+        (`no_profiler_reason`); see `op_prefixes`. `num_runs`, `averaged_runs`. `ops`: for each kind
+        of op, slowest first, `op`, `kernel` (what runs it), `where` ("interpreter" or "delegate"),
+        `count` in a call (the mean, rounded, where texts differ in it; ops within a loop each time
+        that they run; a loop is one op by prefixes), `mean_ns` (all of them together) and `share`
+        of `attributed_ns`, the sum. `short_ops`: how many ops of the delegate are too short to be
+        seen. `profiled_call_ns`: a whole call under the profiler, or of the longest prefix;
+        `plain_call_ns`: median of calls without it. `nodes`: as `delegation.count_nodes`.
+        `model_sha256`, runtime, its version, threads.
 
     Raises:
-        ProfilerError: The runtime has no profiler that is known here.
+        ProfilerError: Another delegate, or several graphs in a runtime without a profiler.
         ValueError: The artifact is not whole, the compiled model computes something else than the
             interpreter, or its calls are not alike.
     """
@@ -71,21 +74,22 @@ def profile_ops(
     model = runnable.model
     if isinstance(model, BucketedModel):
         model.use_full_length()
-    is_known = isinstance(model, Model) and model.runtime == "ai-edge-litert"
-    if not is_known or model.delegate != "cpu":
+    if not isinstance(model, Model) or model.delegate != "cpu":
         raise ProfilerError(
-            f"{model.runtime} {model.runtime_version} on delegate {model.delegate} has no profiler "
-            "in Python. Use ai-edge-litert 2.3.0 and --delegate cpu for per-op times."
+            f"{model.runtime} {model.runtime_version} on delegate {model.delegate} tells nothing "
+            "of its ops. Use --delegate cpu for per-op times."
         )
     inputs = _inputs(runnable, texts)
-    profiled = _open_profiled(runnable, num_threads, inputs[0])
-    averaged = _average(profiled, inputs, num_runs)
-    record = combine([summarize(names, kinds, means) for names, kinds, means in averaged])
+    try:
+        record = _ask_runtime(runnable, num_threads, inputs, num_runs)
+    except ProfilerError as error:
+        if isinstance(model, BucketedModel):  # its full length need not be the first graph
+            raise
+        record = profile_prefixes(model, _model_path(runnable), inputs, num_runs)
+        record["no_profiler_reason"] = str(error)
     record["plain_call_ns"] = _plain_call(runnable, inputs, num_runs)
     record.update(
-        method="runtime",
         num_runs=num_runs,
-        averaged_runs=(num_runs + 1) // 2,
         nodes=model.count_nodes(),
         model_sha256=runnable.model_sha256,
         runtime=model.runtime,
@@ -93,6 +97,24 @@ def profile_ops(
         num_threads=num_threads,
     )
     return record
+
+
+def _ask_runtime(
+    runnable: Runnable, num_threads: int, inputs: Sequence[Any], num_runs: int
+) -> Dict[str, Any]:
+    """Returns what the runtime's own profiler tells; ProfilerError where there is none."""
+    model = runnable.model
+    if model.runtime != "ai-edge-litert":
+        raise ProfilerError(f"{model.runtime} {model.runtime_version} has no profiler in Python.")
+    profiled = _open_profiled(runnable, num_threads, inputs[0])
+    averaged = _average(profiled, inputs, num_runs)
+    record = combine([summarize(names, kinds, means) for names, kinds, means in averaged])
+    return {"method": "runtime", "averaged_runs": (num_runs + 1) // 2, **record}
+
+
+def _model_path(runnable: Runnable) -> str:
+    artifact = runnable.artifact
+    return artifact.model_path if artifact is not None else runnable.path
 
 
 def _inputs(runnable: Runnable, texts: Optional[str]) -> List[np.ndarray[Any, Any]]:
@@ -121,10 +143,9 @@ def _plain_call(runnable: Runnable, inputs: Sequence[Any], num_runs: int) -> Opt
 def _open_profiled(
     runnable: Runnable, num_threads: int, token_ids: np.ndarray[Any, Any]
 ) -> ProfiledModel:
-    model, artifact = runnable.model, runnable.artifact
-    path = artifact.model_path if artifact is not None else runnable.path
+    model = runnable.model
     shapes = ((1, model.sequence_length), (1, model.num_classes))
-    profiled = ProfiledModel(path, shapes, num_threads)
+    profiled = ProfiledModel(_model_path(runnable), shapes, num_threads)
     error = float(np.abs(profiled.run(token_ids) - model.run(token_ids)).max())
     if not error <= _ATOL:  # so that NaN fails
         raise ValueError(

@@ -39,6 +39,21 @@ def summarize(
             f"the profiler told {len(names)} events and nothing that takes time, expected a call "
             "and its ops. Use ai-edge-litert 2.3.0, or a larger model."
         )
+    return {
+        "profiled_call_ns": 1000 * call_us,
+        "attributed_ns": 1000 * attributed_us,
+        "short_ops": int(short_ops),
+        "ops": rank_ops(groups),
+    }
+
+
+def rank_ops(groups: Dict[Tuple[str, str], List[float]]) -> List[Dict[str, Any]]:
+    """Returns `ops` of `profile_ops`, slowest first.
+
+    Args:
+        groups: Name of the kernel and what runs it → microseconds of each op of that kind.
+    """
+    whole_us = sum(map(sum, groups.values())) or 1.0
     ops: List[Dict[str, Any]] = [
         {
             "op": name.split(" (")[0],
@@ -46,17 +61,12 @@ def summarize(
             "where": where,
             "count": len(found),
             "mean_ns": 1000 * sum(found),
-            "share": sum(found) / attributed_us,
+            "share": sum(found) / whole_us,
         }
         for (name, where), found in groups.items()
     ]
     ops.sort(key=lambda item: (-item["mean_ns"], item["kernel"]))
-    return {
-        "profiled_call_ns": 1000 * call_us,
-        "attributed_ns": 1000 * attributed_us,
-        "short_ops": int(short_ops),
-        "ops": ops,
-    }
+    return ops
 
 
 def combine(summaries: Sequence[Dict[str, Any]]) -> Dict[str, Any]:

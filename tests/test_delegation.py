@@ -128,7 +128,7 @@ def test_node_of_a_compiled_file_is_the_edge_tpus() -> None:
 
 
 def test_profiler_is_not_asked_about_what_it_does_not_run(split_model: Path) -> None:
-    with pytest.raises(ProfilerError, match="on delegate none has no profiler .* --delegate cpu"):
+    with pytest.raises(ProfilerError, match="on delegate none tells nothing .* --delegate cpu"):
         profile_ops(str(split_model), delegate="none")
 
 

@@ -174,24 +174,6 @@ def test_no_runs_are_refused(dense_model: Path) -> None:
         op_profile.profile_ops(str(dense_model), num_runs=0)
 
 
-def test_runtime_without_a_profiler_is_refused(tiny_model: Any, tflite_runtime_python: str) -> None:
-    done = run_ops(tiny_model.path, python=tflite_runtime_python)
-    assert done.returncode == 1
-    assert (
-        "tflite-runtime 2.14.0 on delegate cpu has no profiler in Python. Use ai-edge"
-        in done.stderr
-    )
-
-
-def test_op_that_keeps_a_state_is_refused(tmp_path: Path) -> None:
-    from tflite_zoo import keras_lstm
-
-    (tmp_path / "lstm.tflite").write_bytes(keras_lstm(tmp_path))
-    done = run_ops(tmp_path / "lstm.tflite")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "it takes no op that keeps a state from call to call, as the fused LSTM" in done.stderr
-
-
 class Fake:
     """LiteRT's library: every function gives status 0, except those that are told otherwise."""
 
@@ -321,6 +303,16 @@ def test_profile_is_part_of_the_result(
         "one: by the runtime's profiler: Fully Connected 70% (1), GATHER 25% (1), Multiply 5% (2); "
         "2 ops too short to be seen",
     ]
+
+
+def test_method_is_told_with_the_ops(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {**op_times.summarize(NAMES, KINDS, MEANS), "method": "prefixes", "short_ops": 0}
+    record, _ = measured(answer, tiny_model.path, tmp_path, monkeypatch)
+    (told,) = [line for line in format_bench(record).splitlines() if "timing" in line]
+    assert told.startswith("one: by timing the graph cut off behind each op: Fully Connected 70%")
+    assert "too short" not in told
 
 
 def test_model_that_the_profiler_refuses_costs_nothing_else(

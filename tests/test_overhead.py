@@ -95,8 +95,12 @@ def test_memory_does_not_grow_over_100_000_calls(tiny_artifact: Path) -> None:
 
 
 def test_model_that_leaks_is_seen(overhead: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[bytes] = []
+    kept: list[bytearray] = []
+    filled = bytearray(b"x")
     monkeypatch.setattr(overhead, "MEMORY_RUNS", 2000)
-    leaking = SimpleNamespace(set_input=lambda row: None, invoke=lambda: kept.append(bytes(10_000)))
+    leaking = SimpleNamespace(
+        set_input=lambda row: None, invoke=lambda: kept.append(filled * 20_000)
+    )
     found = overhead.measure_memory(SimpleNamespace(model=leaking), [0])
-    assert found["beyond_samples_bytes"] > 0.9 * 2000 * 10_000 > overhead.MEMORY_SLACK_BYTES
+    # Of the 40 MB some may fit where tests before this one gave memory back.
+    assert found["beyond_samples_bytes"] > overhead.MEMORY_SLACK_BYTES

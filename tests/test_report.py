@@ -603,6 +603,18 @@ def test_parts_of_the_time_are_drawn_and_listed(runs: list[Path]) -> None:
     assert "Where the time goes" not in (runs[3] / "report.html").read_text(encoding="utf-8")
 
 
+def test_ops_timed_by_prefixes_are_said_to_be(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    profile = {**PARTS["op_profile"], "method": "prefixes", "short_ops": 0}
+    result = bench_result("lstm-float32", 200_000, **{**PARTS, "op_profile": profile})
+    write_bench(run, "x.json", "2027-01-01T00:00:00Z", [result])
+    write_report(run)
+    text = " ".join(page_of(run).text)
+    assert "no profiler for this file: differences of graphs that are cut off behind one" in text
+    assert "own profiler" not in text and "too short" not in text
+    assert "## Ops of lstm-float32" in (run / "report.md").read_text("utf-8")
+
+
 def test_reason_for_missing_ops_is_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     reason = "it has an op that keeps a state. Export with --lowering loop."

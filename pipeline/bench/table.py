@@ -132,6 +132,12 @@ def _nodes(result: dict[str, Any]) -> list[str]:
     ]
 
 
+_METHODS = {
+    "runtime": "by the runtime's profiler",
+    "prefixes": "by timing the graph cut off behind each op",
+}
+
+
 def _ops(result: dict[str, Any]) -> list[str]:
     """Returns a line about the slowest ops."""
     found = result.get("op_profile")
@@ -142,9 +148,9 @@ def _ops(result: dict[str, Any]) -> list[str]:
     told = ", ".join(f"{op['op']} {op['share']:.0%} ({op['count']})" for op in shown)
     rest = len(found["ops"]) - len(shown)
     return [
-        f"{result['name']}: by the runtime's profiler: {told}"
+        f"{result['name']}: {_METHODS.get(found.get('method'), _METHODS['runtime'])}: {told}"
         + (f", {rest} more kinds" if rest > 0 else "")
-        + f"; {found['short_ops']} ops too short to be seen",
+        + (f"; {found['short_ops']} ops too short to be seen" if found["short_ops"] else ""),
     ]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from tfpipe.report import facts, measured, rounding_tables, variant_tables
 from tfpipe.report.contents import contents_table
 from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_sentence
+from tfpipe.report.op_tables import op_reasons, op_tables
 from tfpipe.report.results import result_tables
 from tfpipe.report.table import Table, escape_markdown, markdown_table, one_line
-from tfpipe.report.time_parts import op_reasons, op_tables
 from tfpipe.report.verdict import sentence
 
 NO_EXPORTS = "Nothing is exported yet: run `tfpipe export {name} --target cpu --scheme float32`."

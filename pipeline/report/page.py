@@ -12,10 +12,11 @@ from tfpipe.report.headline import baseline_sentence, best_artifacts, trained_se
 from tfpipe.report.html_table import html_table, scroll_box
 from tfpipe.report.markdown import missing_parts
 from tfpipe.report.markup import Html, join, tag
+from tfpipe.report.op_tables import op_reasons, op_tables
 from tfpipe.report.results import result_tables
 from tfpipe.report.style import STYLE
 from tfpipe.report.table import Table
-from tfpipe.report.time_parts import op_reasons, op_tables, time_parts
+from tfpipe.report.time_parts import time_parts
 from tfpipe.report.tradeoff import accuracy_latency_plot
 from tfpipe.report.units import keep_units
 from tfpipe.report.verdict import sentence

@@ -9,7 +9,6 @@ from typing import Any
 from tfpipe.report.axes import WIDTH, figure, text
 from tfpipe.report.groups import device_name, setting_text
 from tfpipe.report.markup import Html, join, tag
-from tfpipe.report.table import Cell, Column, Table, unknown
 from tfpipe.report.units import cut_middle, format_count, format_latency, format_percent
 from tfpipe.report.verdict import Artifact, Result
 
@@ -37,42 +36,19 @@ def time_parts(report: dict[str, Any]) -> list[Html]:
         (artifact, result)
         for artifact in report["artifacts"]
         for result in artifact["latency"]
-        if result["end_to_end_shares"] or _ops(result)
+        if result["end_to_end_shares"] or timed_ops(result)
     ]
     return [_figure(*pair, f"parts-{index}") for index, pair in enumerate(found)]
 
 
-def op_tables(report: dict[str, Any]) -> list[Table]:
-    """Returns the ops of every result that was profiled."""
-    return [
-        _op_table(artifact, result)
-        for artifact in report["artifacts"]
-        for result in artifact["latency"]
-        if _ops(result)
-    ]
-
-
-def op_reasons(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns name and reason of every result whose ops were asked for and cannot be told."""
-    return [
-        (
-            artifact["name"],
-            f"no per-op times on {device_name(result)}: {result['op_profile_reason']}",
-        )
-        for artifact in report["artifacts"]
-        for result in artifact["latency"]
-        if result["op_profile_reason"]
-    ]
-
-
-def _ops(result: Result) -> list[dict[str, Any]]:
+def timed_ops(result: Result) -> list[dict[str, Any]]:
     """Returns the profiled ops that took any time."""
     profile = result["op_profile"]
     return [op for op in profile["ops"] if op["mean_ns"] > 0] if profile else []
 
 
 def _figure(artifact: Artifact, result: Result, identifier: str) -> Html:
-    shares, ops = result["end_to_end_shares"], _ops(result)
+    shares, ops = result["end_to_end_shares"], timed_ops(result)
     parts: list[Html] = []
     told: list[str] = []
     y = 18.0
@@ -216,31 +192,3 @@ def _op_bar(ops: Sequence[dict[str, Any]]) -> list[Segment]:
 
 def _told(what: str, segments: Sequence[Segment]) -> str:
     return f"{what}: {', '.join(f'{s.name} {format_percent(s.share)}' for s in segments)}."
-
-
-def _op_table(artifact: Artifact, result: Result) -> Table:
-    profile = result["op_profile"]
-    nodes, whole = profile["nodes"], _total(profile["ops"])
-    columns = (
-        Column("Op, as the runtime calls it"),
-        Column("Run by"),
-        Column("Times in a call", numeric=True),
-        Column("Share of the ops' time", numeric=True),
-    )
-    rows = tuple(
-        (
-            Cell(op["kernel"]),
-            Cell(op["where"]),
-            Cell(format_count(op["count"])),
-            Cell(format_percent(op["mean_ns"] / whole)) if whole else unknown("all are too short"),
-        )
-        for op in profile["ops"]
-    )
-    caption = (
-        f"From the runtime's own profiler, {format_count(profile['num_runs'])} calls apart from "
-        f"the measured ones. The delegate took {format_count(nodes['delegated'])} of "
-        f"{format_count(nodes['total'])} nodes, in {format_count(nodes['partitions'])} pieces. "
-        f"{format_count(profile['short_ops'])} ops within it take less than the microsecond that "
-        "its clock tells: they are told too short."
-    )
-    return Table(f"Ops of {artifact['name']}", caption, columns, rows)
