@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfpipe.export import converter
-from tfpipe.export.converter import REFUSAL_FILE, convert, convert_each
+from tfpipe.export.converter import REFUSAL_FILE, convert, convert_each, run_job
 from tfpipe.export.target import ExportError
 
 JOB = {
@@ -68,6 +68,20 @@ def test_death_by_signal_is_named(child: Callable[[str], Path], name: str) -> No
         "Try another --scheme or --lowering."
     )
     assert message.endswith("error: last words")
+
+
+def test_job_of_another_module_returns_its_file_or_says_how_it_died(
+    child: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = child(
+        "if job['dies']:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "pathlib.Path(job['output']).write_text(sys.argv[-2])"
+    )
+    job = {"target": "cpu", "output": str(tmp_path / "out.json")}
+    with pytest.raises(ExportError, match=r"looking: the converter's process was ended by SIGKILL"):
+        run_job("some.module", {**job, "dies": True}, folder, what="looking", time_limit=60)
+    path = run_job("some.module", {**job, "dies": False}, folder, what="looking", time_limit=60)
+    assert path.read_text() == "some.module"
 
 
 def test_death_by_a_signal_without_a_name_has_its_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from test_weight_rounding import random_model
 
+from tfpipe.check import check
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
 from tfpipe.export.artifact import ExportOptions, export_artifact
@@ -96,7 +98,30 @@ def test_variant_trained_with_four_bits_verifies(
     table = next(entry for entry in made["tensors"] if "embeddings" in entry["name"])
     assert table["distinct_values"] <= 15
     options = ExportOptions(variant="w4", scheme="dynamic_int4", lowering="loop")
-    verified = verify(export_artifact(run_folder, options)["artifact"])
+    made_at = Path(export_artifact(run_folder, options)["artifact"])
+    verified = verify(made_at)
     assert verified["passed"] and verified["keras"] == made["metrics"]["test"]["accuracy"]
     with pytest.raises(ExportError, match="variant='base', which was not trained with 4 bits"):
         export_artifact(run_folder, ExportOptions(scheme="dynamic_int4"))
+    options = ExportOptions(variant="w4", scheme="dynamic_int4", target="gpu")
+    with pytest.raises(ExportError, match="scheme='dynamic_int4' does not run on target 'gpu'"):
+        export_artifact(run_folder, options)
+    facts = check(made_at / "model.tflite", runtime="tflite-runtime==2.14.0")
+    assert facts["min_runtimes"]["ai-edge-litert"] == "1.0.1" and not facts["ok"]
+    assert facts["min_runtime"] == "2.18.0" and facts["min_runtimes"]["tflite-runtime"] is None
+
+
+def test_old_runtime_says_that_it_has_no_such_op(
+    tflite_runtime_python: str, tmp_path: Path
+) -> None:
+    model = WeightRoundedModel(random_model("average", vocabulary_size=400), 4).rounded()
+    function = inference_form(model, sequence_length=12, lowering="static", multi_label=False)
+    path = tmp_path / "four.tflite"
+    path.write_bytes(halve_weights(convert_form(12, function, model, JOB, tmp_path)))
+    program = (
+        "import sys; from tflite_runtime.interpreter import Interpreter; Interpreter(sys.argv[1])"
+    )
+    done = subprocess.run(
+        [tflite_runtime_python, "-c", program, str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Didn't find op for builtin opcode" in done.stderr

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from ai_edge_litert import schema_py_generated as schema
 from click.testing import CliRunner
 
 from device_runner.files import sha256_of_file
+from tfpipe.check.parse import read_model
 from tfpipe.cli import cli
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.target import ExportError
 from tfpipe.layers import compare_layers
 from tfpipe.layers.differences import Differences
+from tfpipe.layers.matching import match_tensors
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +165,34 @@ def test_file_of_another_graph_is_refused(
     write_model_of(artifact, model)
     with pytest.raises(ExportError, match="is not the one that the run's model is converted to"):
         compare_layers(artifact)
+
+
+def test_order_of_ops_and_tensors_does_not_matter(lstm_artifact: Path) -> None:
+    """The same graph with its tensors numbered backwards and its ops in another order."""
+    graph = read_model((lstm_artifact / "model.tflite").read_bytes()).graphs[0]
+    last = len(graph.tensors) - 1
+
+    def renumbered(indices: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(last - index if index >= 0 else index for index in indices)
+
+    other = replace(
+        graph,
+        tensors=tuple(replace(tensor, index=last - tensor.index) for tensor in graph.tensors[::-1]),
+        operators=tuple(
+            replace(each, inputs=renumbered(each.inputs), outputs=renumbered(each.outputs))
+            for each in graph.operators[::-1]
+        ),
+        inputs=renumbered(graph.inputs),
+        outputs=renumbered(graph.outputs),
+    )
+    matched = match_tensors(graph, other)
+    assert matched is not None and len(matched) == len(graph.tensors)
+    assert all(found == last - index for index, found in matched.items())
+    swapped = [*other.operators]
+    index = next(i for i, each in enumerate(swapped) if each.name == "TANH")
+    logistic = next(each for each in swapped if each.name == "LOGISTIC")
+    swapped[index] = replace(swapped[index], code=logistic.code)
+    assert match_tensors(graph, replace(other, operators=tuple(swapped))) is None
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from ai_edge_litert.interpreter import Interpreter
 
+from tfpipe.export.convert import convert_form
 from tfpipe.export.lowering import inference_form
 from tfpipe.models import MODELS
 from tfpipe.models.quantized import QuantizedModel
@@ -55,6 +58,24 @@ def test_graph_of_the_file_equals_the_form_for_batches(name: str, pooling: str) 
     # The rounding is there: the float model says something else.
     exact = tf.nn.softmax(model.float_model(token_ids)).numpy()
     assert 1e-4 < np.abs(exact - wanted).max() < 0.2
+
+
+def test_int8_file_of_convolutions_computes_what_the_form_does(tmp_path: Path) -> None:
+    model = random_quantized("textcnn", pooling="mean_max")
+    token_ids = texts_of_every_length()
+    function = inference_form(model, sequence_length=LENGTH, lowering="static", multi_label=False)
+    job = {"target": "cpu", "scheme": "int8", "runtime": None}
+    interpreter = Interpreter(model_content=convert_form(LENGTH, function, model, job, tmp_path))
+    interpreter.allocate_tensors()
+    kernels = [each for each in interpreter.get_tensor_details() if len(each["shape"]) == 4]
+    assert {each["dtype"] for each in kernels} == {np.int8}
+    wanted = tf.nn.softmax(model(tf.constant(token_ids), training=False)).numpy()
+    for row, expected in zip(token_ids, wanted, strict=True):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], row[None])
+        interpreter.invoke()
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        # CONCATENATION has one scale for all windows, which the form does not know of.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 / 256)
 
 
 @pytest.mark.parametrize("name", WITH_A_FORM)

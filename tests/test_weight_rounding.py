@@ -139,6 +139,9 @@ def test_what_does_not_fit_together_is_refused(run: Path) -> None:
     options = ExportOptions(variant="qat", scheme="dynamic_int8", lowering="fused")
     with pytest.raises(ExportError, match="was trained with a scale for each output of a kernel"):
         export_artifact(run, options)
+    options = ExportOptions(variant="qat", scheme="dynamic_int8", runtime="oldest")
+    with pytest.raises(ExportError, match="runtime=oldest have one for all. Leave --lowering"):
+        export_artifact(run, options)
 
 
 def test_clustered_variant_is_refused(run: Path) -> None:
