@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from tfpipe.cli.bench import bench
 from tfpipe.cli.check import check
 from tfpipe.cli.compare import compare
 from tfpipe.cli.compress import compress
-from tfpipe.cli.devices import deploy, device_options, list_devices, runner
+from tfpipe.cli.devices import deploy, list_devices, runner
 from tfpipe.cli.given import refuse_teacher_settings
 from tfpipe.cli.keras import find_run, keras_options
 from tfpipe.cli.output import Commands, format_export, format_option, print_result
-from tfpipe.cli.paths import ARTIFACT, FILE, FILE_OR_STDIN, RUN
+from tfpipe.cli.paths import FILE, RUN
+from tfpipe.cli.predict import predict
 from tfpipe.cli.serve import serve
 from tfpipe.cli.verify import verify
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
@@ -148,44 +148,6 @@ def export(
 
 
 @cli.command()
-@click.argument("artifact", type=ARTIFACT)
-@click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option(
-    "--file",
-    type=FILE_OR_STDIN,
-    help="Texts, one a line, or JSON lines (.jsonl) with a text each; - reads lines from stdin.",
-)
-@device_options
-@format_option
-def predict(
-    artifact: Path,
-    texts: tuple[str, ...],
-    file: Path | None,
-    devices: tuple[str, ...],
-    output_format: str,
-) -> None:
-    """Classify texts with an artifact, as a device would.
-
-    \b
-    Example:
-      tfpipe predict runs/topics/exports/cpu-int8 "a small bird with a red breast"
-    """
-    if bool(texts) == (file is not None):
-        raise click.UsageError("Give texts or --file, one of them.")
-    from device_runner.texts import texts_of_lines
-    from tfpipe.fleet import raise_failures
-    from tfpipe.predict import format_predictions
-    from tfpipe.shards import predict_fleet
-
-    if file == Path("-"):
-        texts, file = tuple(texts_of_lines(sys.stdin.buffer, "stdin")), None
-    result = predict_fleet(artifact, file or list(texts), devices)
-    print_result(result, output_format, format_predictions)
-    if not result.get("complete", True):
-        raise_failures(result)
-
-
-@cli.command()
 @click.argument("run", type=RUN)
 @format_option
 def report(run: Path, output_format: str) -> None:
@@ -218,6 +180,7 @@ cli.add_command(compress)
 cli.add_command(bench)
 cli.add_command(deploy)
 cli.add_command(list_devices)
+cli.add_command(predict)
 cli.add_command(runner)
 cli.add_command(serve)
 cli.add_command(verify)
