@@ -11,7 +11,7 @@ ABOUT = """# Runtimes
 Made by `benchmarks/runtimes.py`, whose first lines say how. Command:
 
     python benchmarks/runtimes.py --runs runs/benchmarks/topics --models lstm transformer average \\
-        --peers runs/peers/lstm-128 --markdown docs/runtimes.md \\
+        bilstm --peers runs/peers/lstm-128 --markdown docs/runtimes.md \\
         --runtimes ai-edge-litert==2.3.0 tflite-runtime==2.14.0 tflite-runtime==2.11.0 \\
         --python tflite-runtime==2.11.0=PYTHON
 
@@ -158,7 +158,8 @@ def format_machine(facts: dict[str, Any]) -> str:
         f"\nTaken on: {facts['cpu_model']}, {facts['num_cores']} cores, {facts['os']}; load "
         f"average at the start {'unknown' if load is None else f'{load:.1f}'}.\n"
     )
-    if load is not None and load > 1:
+    # One core computes what is measured; the average also remembers what ended a minute before.
+    if load is not None and load >= facts["num_cores"]:
         text += (
             "Other work ran beside: the figures are too high, those of long calls, which are "
             "interrupted, most of all. `--latency anew` on a quiet machine takes them again.\n"
