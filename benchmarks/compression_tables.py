@@ -22,9 +22,7 @@ highest. *agreement* is the share of the test texts that the file and the Keras 
 equal (for qat the quantization-aware form) predict alike, *clear* that among texts which Keras
 decides by more than two quanta of 1/256; *median* the median over the texts of the largest
 difference of their outputs, in quanta; of all three the worst seed. zip / float32 sets the zipped
-file against the zipped float32 file, *epoch* the time that an epoch of the method takes against one
-of the float training (mean; other work ran beside, at different times). *right* counts the files
-that pass `tfpipe verify`.
+file against the zipped float32 file. *right* counts the files that pass `tfpipe verify`.
 """
 SMALLER_HEADING = "## Smaller models, measured\n"
 SMALLER_ABOUT = """
@@ -64,23 +62,13 @@ def worst(found: Sequence[Facts], key: str, pattern: str, *, highest: bool = Fal
     return figure((max if highest else min)(values) if values else None, pattern)
 
 
-def epoch_ratio(facts: Facts) -> float | None:
-    """Returns how long an epoch of a variant's last method takes against one of its training."""
-    stages = facts["compressed"].get("training")
-    training = facts["run"]["training"]
-    if not stages:
-        return None
-    float_epoch: float = training["seconds"] / training["epochs_run"]
-    return stages[-1]["seconds_per_epoch"] / float_epoch
-
-
 def write_methods(page: Path, found: Mapping[tuple[str, str, str], Sequence[Facts]]) -> None:
     """Writes the table of methods; `found` has the files of each set, model and method, one a
     seed."""
     lines = [
         "| set | model | what | scheme | n | float | file | points | agreement | clear | median "
-        "| kB | zip / float32 | epoch | right |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| kB | zip / float32 | right |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for (name, model, method), files in found.items():
         if files:
@@ -102,7 +90,6 @@ def method_row(names: list[str], files: Sequence[Facts], zipped: Mapping[int, in
         for facts in files
         if (seed := facts["run"]["seed"]) in zipped
     ]
-    epochs = [ratio for facts in files if (ratio := epoch_ratio(facts)) is not None]
     quanta = [{"quanta": 256 * facts["median_abs_error"]} for facts in checked]
     cells = [
         *names,
@@ -116,7 +103,6 @@ def method_row(names: list[str], files: Sequence[Facts], zipped: Mapping[int, in
         worst(quanta, "quanta", ".2f", highest=True),
         figure(np.mean([facts["model_size_bytes"] for facts in files]) / 1000, ".0f"),
         figure(np.mean(ratios) if ratios else None, ".3f"),
-        figure(np.mean(epochs) if epochs else None, ".1f"),
         f"{sum(bool(facts.get('passed')) for facts in files)} of {len(files)}",
     ]
     return f"| {' | '.join(cells)} |"

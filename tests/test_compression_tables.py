@@ -14,8 +14,7 @@ def tables() -> ModuleType:
 
 
 def facts(seed: int, accuracy: float, file: float, **others: Any) -> dict[str, Any]:
-    training = {"seconds": 60.0, "epochs_run": 6}
-    run = {"seed": seed, "metrics": {"test": {"accuracy": accuracy}}, "training": training}
+    run = {"seed": seed, "metrics": {"test": {"accuracy": accuracy}}}
     usual = {
         "artifact": file,
         "agreement": 1.0,
@@ -26,7 +25,7 @@ def facts(seed: int, accuracy: float, file: float, **others: Any) -> dict[str, A
         "passed": True,
         "scheme": "int8",
         "run": run,
-        "compressed": {"training": [{"seconds_per_epoch": 25.0}]},
+        "compressed": {},
     }
     return {**usual, **others}
 
@@ -48,10 +47,10 @@ def test_seeds_are_paired_and_the_worst_agreement_is_shown(
     rows = [
         line for line in page.read_text("utf-8").splitlines() if line.startswith("| set | lstm")
     ]
-    # Points: +1 and -2; zip: 100 / 400 and 100 / 200; 25 s an epoch against 60 / 6.
+    # Points: +1 and -2; zip: 100 / 400 and 100 / 200.
     assert rows[1] == (
         "| set | lstm | qat | int8 | 2 | 0.8500 | 0.8450 | -0.50 (-2.00 to +1.00) | 0.9900 "
-        "| 1.0000 | 2.00 | 1 | 0.375 | 2.5 | 1 of 2 |"
+        "| 1.0000 | 2.00 | 1 | 0.375 | 1 of 2 |"
     )
 
 
@@ -60,7 +59,7 @@ def test_file_that_was_not_verified_has_no_accuracy(tables: ModuleType) -> None:
     for key in ("artifact", "agreement", "clear_agreement", "median_abs_error", "passed"):
         del unknown[key]
     row = tables.method_row(["set", "lstm", "qat"], [unknown], {})
-    assert row == "| set | lstm | qat | int8 | 0 | – | – | – | – | – | – | 1 | – | 2.5 | 0 of 1 |"
+    assert row == "| set | lstm | qat | int8 | 0 | – | – | – | – | – | – | 1 | – | 0 of 1 |"
 
 
 def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_path: Path) -> None:
