@@ -64,6 +64,7 @@ def compared(lstm_artifact: Path) -> dict[str, Any]:
     return compare_layers(lstm_artifact)
 
 
+@pytest.mark.slow  # the converter may have to be asked several times
 def test_every_rounding_point_of_an_unrolled_lstm_is_found(
     lstm_artifact: Path, compared: dict[str, Any]
 ) -> None:
@@ -87,6 +88,7 @@ def test_every_rounding_point_of_an_unrolled_lstm_is_found(
     assert layers["lstm_0/input_gate"]["scale"] == 1 / 256
 
 
+@pytest.mark.slow  # the converter may have to be asked several times
 def test_a_changed_number_shows_at_its_layer(
     lstm_artifact: Path, compared: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_float_layers_are_those_of_keras(
         assert layer["own"] is None and (noise is None or noise > least), layer
 
 
+@pytest.mark.slow  # the converter may have to be asked several times
 def test_file_of_another_graph_is_refused(
     copies: Path, lstm_artifact: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from tfpipe.check.parse import read_model
 from tfpipe.export.convert import build_model, convert_form, finish, save_refusal
 from tfpipe.layers.comparison import Comparison
 from tfpipe.layers.file import OpenFile
-from tfpipe.layers.matching import count_differences, match_tensors
+from tfpipe.layers.matching import OTHER_GRAPH, count_differences, match_tensors
 from tfpipe.layers.reference import make_reference, skips_padding
 from tfpipe.layers.tensors import NamedGraph
 
@@ -65,9 +65,9 @@ def match_files(data: bytes, shipped: Path) -> tuple[dict[int, int], int]:
     matched = match_tensors(remade.graphs[0], theirs.graphs[0])
     if matched is None:
         raise ValueError(
-            f"{shipped}: its graph is not the one that the run's model is converted to here, so "
-            "its tensors cannot be told apart: other versions or an older tfpipe made it. Export "
-            "the artifact again."
+            f"{shipped}: {OTHER_GRAPH} that the run's model is converted to here, so "
+            "its tensors cannot be told apart: other versions or an older tfpipe made it, or the "
+            "converter wrote another graph than last time. Export the artifact again."
         )
     return matched, count_differences(remade, theirs, matched)
 
