@@ -18,7 +18,7 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     "textcnn": build_textcnn_classifier,
     "transformer": build_transformer_classifier,
 }
-# No layer has control flow for AutoGraph to rewrite; looking for it takes a second a process.
+# No layer has control flow for AutoGraph to rewrite; looking for it takes most of a second.
 MODELS = {
     name: tf.autograph.experimental.do_not_convert(build) for name, build in _BUILDERS.items()
 }

@@ -64,7 +64,6 @@ def compared(lstm_artifact: Path) -> dict[str, Any]:
     return compare_layers(lstm_artifact)
 
 
-@pytest.mark.slow  # the converter may have to be asked several times
 def test_every_rounding_point_of_an_unrolled_lstm_is_found(
     lstm_artifact: Path, compared: dict[str, Any]
 ) -> None:
@@ -88,7 +87,6 @@ def test_every_rounding_point_of_an_unrolled_lstm_is_found(
     assert layers["lstm_0/input_gate"]["scale"] == 1 / 256
 
 
-@pytest.mark.slow  # the converter may have to be asked several times
 def test_a_changed_number_shows_at_its_layer(
     lstm_artifact: Path, compared: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -157,7 +155,26 @@ def test_float_layers_are_those_of_keras(
         assert layer["own"] is None and (noise is None or noise > least), layer
 
 
-@pytest.mark.slow  # the converter may have to be asked several times
+def test_converter_is_asked_again_until_it_writes_the_files_graph(
+    copies: Path, lstm_artifact: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfpipe.layers import process
+
+    shipped = lstm_artifact / "model.tflite"
+    options = ExportOptions(scheme="int8", lowering="loop", name="other")
+    other = Path(export_artifact(copies / "lstm", options)["artifact"]) / "model.tflite"
+    written = [path.read_bytes() for path in (other, other, shipped)]
+    data, matched, different = process.convert_until_same(
+        iter(written).__next__, {"target": "cpu", "scheme": "int8"}, shipped
+    )
+    assert data == written[-1] and matched and different == 0
+    monkeypatch.setattr(process, "MOST_CONVERSIONS", 2)
+    with pytest.raises(ValueError, match=r"told apart \(2 conversions\): other versions"):
+        process.convert_until_same(
+            iter(written).__next__, {"target": "cpu", "scheme": "int8"}, shipped
+        )
+
+
 def test_file_of_another_graph_is_refused(
     copies: Path, lstm_artifact: Path, tmp_path: Path
 ) -> None:

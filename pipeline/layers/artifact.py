@@ -11,11 +11,9 @@ import numpy as np
 
 from device_runner.artifact import Artifact, read_artifact
 from device_runner.files import write_json_atomic
-from tfpipe.export.converter import REFUSAL_FILE, run_job
+from tfpipe.export.converter import run_job
 from tfpipe.export.model_file import make_job
 from tfpipe.export.options import ExportOptions
-from tfpipe.export.target import ExportError
-from tfpipe.layers.matching import OTHER_GRAPH
 from tfpipe.run_folder import RunFolder
 from tfpipe.variant import load_tokenizer
 from tfpipe.verify import read_examples
@@ -27,7 +25,6 @@ NUM_TEXTS = 32
 TARGETS = ("cpu",)
 PROCESS = "tfpipe.layers.process"
 TIME_LIMIT_SECONDS = 1800
-MOST_CONVERSIONS = 8
 # Said with every result.
 LIMITS = (
     "Every op was run by the runtime's own kernels, which can be looked into; XNNPACK, which "
@@ -84,34 +81,12 @@ def compare_layers(
         token_ids = opened.tokenizer.encode_batch(texts, manifest.sequence_length)
         np.save(job["token_ids"], token_ids)
         what = f"comparing the layers of {opened.path}"
-        found = run_until_same(job, Path(work), what)
+        output = run_job(PROCESS, job, Path(work), what=what, time_limit=TIME_LIMIT_SECONDS)
+        found = json.loads(output.read_text("utf-8"))
     result = summarize(opened, found, len(texts))
     if data is None:
         write_json_atomic(Path(artifact) / LAYERS_FILE, result)
     return result
-
-
-def run_until_same(job: dict[str, Any], work: Path, what: str) -> dict[str, Any]:
-    """Returns what the process found.
-
-    Of one model the converter of TensorFlow 2.21 writes this graph or that, from process to
-    process: of an unrolled int8 recurrence some QUANTIZE ops stand there or do not. So it is asked
-    again.
-
-    Raises:
-        ExportError: The process failed, or made another graph every time.
-    """
-    for left in reversed(range(MOST_CONVERSIONS)):
-        try:
-            output = run_job(PROCESS, job, work, what=what, time_limit=TIME_LIMIT_SECONDS)
-        except ExportError as error:
-            if OTHER_GRAPH not in str(error) or not left:
-                raise
-            (work / REFUSAL_FILE).unlink(missing_ok=True)
-        else:
-            break
-    found: dict[str, Any] = json.loads(output.read_text("utf-8"))
-    return found
 
 
 def describe_job(artifact: Artifact, folder: RunFolder, work: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from tfpipe.check.model import Graph, Model, Operator, Tensor
 
 Pair = tuple[int, int]
-# What is said of a file whose graph cannot be laid on that of its model.
-OTHER_GRAPH = "its graph is not the one"
 
 
 def match_tensors(ours: Graph, theirs: Graph) -> dict[int, int] | None:
