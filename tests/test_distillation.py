@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tfpipe.baseline.cross_fit import cross_fit_scores
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
 from tfpipe.data import open_dataset
@@ -161,6 +162,22 @@ def test_tfidf_says_of_a_text_what_it_learned_from_the_others(
     assert 0.8 < np.mean(targets[:count] == truth[:count]) < 0.95
     assert np.mean(lessons.scores[:count].argmax(1) == truth[:count]) > 0.97
     assert lessons.scores[count:].argmax(1).tolist() == truth[count:]
+
+
+def test_tfidf_learns_nothing_of_a_text_from_its_copies(
+    make_colours: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_colours(tmp_path / "rows.csv", num_rows=200, seed=8)
+    alien = {"żżż żżż": "red", "ćć ćć": "green", "ńńń": "blue"}
+    copies = [f"{text},{label}" for text, label in alien.items()] * 15
+    path.write_text("\n".join([*path.read_text().splitlines(), *copies]) + "\n")
+    dataset = open_dataset(str(path), seed=1)
+    train = dataset.splits["train"]
+    scores = np.concatenate([*cross_fit_scores(dataset, train, seed=1)])
+    rows = [text in alien for text in train.texts()]
+    assert sum(rows) >= 15
+    # Without a known letter all labels are about as likely; a seen one would be by e^4 more.
+    assert np.ptp(scores[rows], axis=1).max() < 1
 
 
 def test_tfidf_teaches_several_labels_and_beside_runs(

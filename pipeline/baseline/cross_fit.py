@@ -20,7 +20,7 @@ from tfpipe.baseline import (
 )
 from tfpipe.baseline.linear import fit_linear
 from tfpipe.baseline.tfidf import VECTORIZERS
-from tfpipe.data import Dataset, Split, shuffled_indices
+from tfpipe.data import Dataset, Split, digest_of, shuffled_indices
 
 NUM_FOLDS = 5
 # A label that a sample lacks has infinite odds; those of the others stay within a few tens.
@@ -48,7 +48,7 @@ def cross_fit_scores(dataset: Dataset, texts: Split, *, seed: int) -> Iterator[N
     sample = draw_sample(train, TRAIN_LIMIT, seed=seed)
     fitted = fit_analyzers(dataset, sample, seed=seed)
     analyzer, winner = max(fitted.items(), key=lambda item: item[1].score)
-    folds = shuffled_indices(train.num_examples, seed) % NUM_FOLDS
+    folds = draw_folds(train, seed=seed)
     own = np.empty((train.num_examples, len(dataset.labels)), np.float32)
     for fold in range(NUM_FOLDS):
         unseen = folds == fold
@@ -58,6 +58,13 @@ def cross_fit_scores(dataset: Dataset, texts: Split, *, seed: int) -> Iterator[N
     yield from np.array_split(own, range(PREDICT_ROWS, len(own), PREDICT_ROWS))
     more = islice(texts.texts(), train.num_examples, None)
     yield from score_texts(winner, more, dataset.multi_label)
+
+
+def draw_folds(train: Split, *, seed: int) -> NDArray[np.int64]:
+    """Returns the fold of each training text, from 0 on; equal texts are in one."""
+    digests = np.frombuffer(b"".join(map(digest_of, train.texts())), np.uint64)
+    _, text_of_row = np.unique(digests, return_inverse=True)
+    return shuffled_indices(text_of_row.max() + 1, seed)[text_of_row] % NUM_FOLDS
 
 
 def fit_rows(

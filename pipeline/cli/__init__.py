@@ -13,12 +13,12 @@ from tfpipe.cli.check import check
 from tfpipe.cli.compare import compare
 from tfpipe.cli.compress import compress
 from tfpipe.cli.devices import deploy, list_devices, runner
-from tfpipe.cli.given import refuse_teacher_settings
 from tfpipe.cli.keras import find_run, keras_options
 from tfpipe.cli.output import Commands, format_export, format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
 from tfpipe.cli.predict import predict
 from tfpipe.cli.serve import serve
+from tfpipe.cli.teachers import refuse_teacher_settings, teacher_options
 from tfpipe.cli.verify import verify
 from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
 
@@ -49,14 +49,7 @@ def cli() -> None:
 @click.option("--text-column", help="Column with the texts.")
 @click.option("--label-column", help="Column with the labels.")
 @click.option("--multi-label", is_flag=True, help="Labels are separated by |.")
-@click.option(
-    "--teacher",
-    "teachers",
-    type=RUN,
-    multiple=True,
-    help="Run that teaches beside labels, or tfidf.",
-)
-@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
+@teacher_options
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the run.")
 @format_option

@@ -10,6 +10,7 @@ import click
 from tfpipe.cli.given import refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
+from tfpipe.cli.teachers import teacher_options
 
 
 @click.command()
@@ -30,16 +31,9 @@ from tfpipe.cli.paths import FILE, RUN
     "--scheme",
     default="int8",
     show_default=True,
-    help="Of that file: int8, or dynamic_int8, which rounds the weights alone.",
+    help="Of that file: int8; dynamic_int8 and dynamic_int4 round the weights alone.",
 )
-@click.option(
-    "--teacher",
-    "teachers",
-    type=RUN,
-    multiple=True,
-    help="Run that teaches beside labels, or tfidf.",
-)
-@click.option("--unlabelled", type=FILE, help="Texts without labels, for teachers to teach with.")
+@teacher_options
 @click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
 @click.option(
     "--learning-rate",

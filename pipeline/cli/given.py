@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import click
 from click.core import ParameterSource
@@ -40,17 +40,3 @@ def refuse_in_vain(names: Collection[str], reason: str) -> None:
     given = given_options(names)
     if given:
         raise click.UsageError(f"{', '.join(given)} would change nothing here: {reason}")
-
-
-def refuse_teacher_settings(overrides: Sequence[str], teachers: Sequence[object]) -> None:
-    """Refuses `--set train.teacher_…` where nobody teaches.
-
-    Raises:
-        UsageError: There is such a setting.
-    """
-    given = [text for text in overrides if text.strip().startswith("train.teacher_")]
-    if given and not teachers:
-        raise click.UsageError(
-            f"--set {given[0]} would change nothing here: nobody teaches. Give --teacher RUN, or "
-            "leave it out."
-        )

@@ -11,6 +11,7 @@ from tfpipe.data.labelled import read_labelled as read_labelled
 from tfpipe.data.packaged import PACKAGED as PACKAGED
 from tfpipe.data.packaged import Packaged as Packaged
 from tfpipe.data.scan import clean_text as clean_text
+from tfpipe.data.scan import digest_of as digest_of
 from tfpipe.data.split import Split as Split
 from tfpipe.data.stratify import sample_indices as sample_indices
 from tfpipe.data.stratify import shuffled_indices as shuffled_indices

@@ -105,7 +105,7 @@ def scan_table(table: Table, labels: Labels, *, multi_label: bool) -> Scan:
             continue
         scan.kept.append(1)
         scan.codes.append(code)
-        scan.hashes += hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+        scan.hashes += digest_of(text)
     return scan
 
 
@@ -127,6 +127,11 @@ def scan_text(cells: Cells, scan: Scan) -> str:
         if has_surrogate(raw):
             scan.note("surrogate", cells.line)
     return text
+
+
+def digest_of(text: str) -> bytes:
+    """Returns 8 bytes that tell texts apart."""
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
 
 
 def clean_text(cell: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from device_runner.files import sha256_of_file, write_json_atomic
 from device_runner.texts import read_texts
 from tfpipe.baseline.cross_fit import cross_fit_scores
-from tfpipe.data import Dataset, Split, clean_text
+from tfpipe.data import Dataset, Split, clean_text, digest_of
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.corpus import encode_split
 from tfpipe.train.distillation import Lessons
@@ -158,11 +157,6 @@ class MoreTexts(Split):
     def texts(self) -> Iterator[str]:
         yield from self._split.texts()
         yield from self._more()
-
-
-def digest_of(text: str) -> bytes:
-    """Returns 8 bytes that tell texts apart."""
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
 
 
 def open_lessons(
