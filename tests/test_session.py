@@ -101,7 +101,7 @@ def test_device_that_says_nothing_is_given_up(connect: Callable[..., Session]) -
     start = time.monotonic()
     with pytest.raises(DeviceLostError, match="board did not answer in time and was given up"):
         connect("sh", "-c", "exec cat 3>&1 >/dev/null", limit_s=1.0)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 30
 
 
 def test_device_that_ignores_the_end_is_killed(

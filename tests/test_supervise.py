@@ -70,7 +70,7 @@ def test_time_limit_ends_the_whole_group(run: Any, tmp_path: Path) -> None:
     )
     start = time.monotonic()
     done = run(script, 1.0, str(tmp_path))
-    assert done.timed_out and time.monotonic() - start < 6
+    assert done.timed_out and time.monotonic() - start < 60
     assert done.stdout == b"begun\n"
     wait_until(lambda: not processes_with(str(tmp_path)))
 
@@ -79,7 +79,7 @@ def test_grandchild_that_holds_the_output_does_not_delay_the_end(run: Any, tmp_p
     script = "import subprocess, sys; subprocess.Popen(['sleep', '99']); print('done')"
     start = time.monotonic()
     assert run(script).stdout == b"done\n"
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_host_that_goes_ends_the_group(host: tuple[int, int], tmp_path: Path) -> None:
