@@ -8,6 +8,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfpipe.export.loops import shorten_loops
+
 # The schema's force_align of a buffer's data, which the Python writer does not know of.
 CONSTANT_ALIGNMENT = 16
 
@@ -25,6 +27,7 @@ def pack_model(model: Any) -> bytes:
         A file with the same graphs, signatures, metadata and constants. Tensors between ops have no
         name any more; inputs, outputs and constants keep theirs.
     """
+    shorten_loops(model)
     share_constants(model)
     for graph in model.subgraphs:
         strip_tensors(graph)

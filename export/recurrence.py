@@ -10,11 +10,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.models.block_loop import (
-    block_rows,
+    blocks_of,
+    last_block_of,
     loop_over_blocks,
     size_of_blocks,
     steps_of,
-    text_blocks,
 )
 
 
@@ -84,8 +84,10 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     is_text = isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences)
     size = size_of_blocks(length, padded=is_text)
 
-    def run_block(first: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
-        rows = block_rows(source, first, size)
+    blocks = blocks_of(source, size)
+
+    def run_block(block: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:
+        rows = tf.gather(blocks, block)
         rows = tf.gather(inputs.table, rows) if isinstance(inputs, TokenRows) else rows
         made = []
         for step in steps_of(layer, tf.matmul(rows, kernel) + bias):
@@ -99,7 +101,7 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
         layer,
         length=length,
         block_size=size,
-        num_blocks=text_blocks(source, size) if is_text else length // size,
+        last_block=last_block_of(source, size) if is_text else length // size - 1,
     )
 
 

@@ -22,20 +22,21 @@ def loop_over_blocks(
     *,
     length: int,
     block_size: int,
-    num_blocks: Any,
+    last_block: Any,
 ) -> Any:
     """Runs a recurrence as a WHILE whose body is one block: one text, no batch axis.
 
     Args:
-        run_block: From the number of a block's first row, int32 `(1,)`, the hidden and the cell
-            state before it, to the hidden state after each of its steps, in the order of
-            `steps_of`, and the last cell state.
+        run_block: From the number of a block, int32 scalar, the hidden and the cell state before
+            it, to the hidden state after each of its steps, in the order of `steps_of`, and the
+            last cell state.
         zeros: Hidden and cell state before the first step, `(1, units)` each.
         layer: Says whether the last block, and the last step of each, comes first, and whether all
             hidden states are wanted or the final one.
         length: Steps of the whole sequence.
         block_size: What `size_of_blocks` returns.
-        num_blocks: Blocks to run, from the sequence's beginning: an int or an int32 tensor.
+        last_block: Number of the last block to run, counted from the sequence's beginning: an int
+            or an int32 tensor, -1 for none.
 
     Returns:
         float32 `(length, units)` in the order of Keras (the last position first when it goes
@@ -48,26 +49,25 @@ def loop_over_blocks(
     # scalar: of a (1,) the condition would be a RESHAPE to a scalar, whose empty shape
     # tflite-runtime 2.14 takes for unknown, so that it allocates body and condition anew in every
     # iteration, which takes more than twice the time.
-    end = tf.convert_to_tensor(num_blocks * block_size)
-    read_first = end - block_size if layer.go_backwards else tf.zeros_like(end)
-    step = -block_size if layer.go_backwards else block_size
+    last = tf.convert_to_tensor(last_block)
+    first = last if layer.go_backwards else tf.zeros_like(last)
 
-    def body(first: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
-        made, cell = run_block(tf.reshape(first, [1]), hidden, cell)
+    def body(block: Any, hidden: Any, cell: Any, *kept: Any) -> tuple[Any, ...]:
+        made, cell = run_block(block, hidden, cell)
         if kept:
             # tf.TensorArray and tf.tensor_scatter_nd_update take half as long again, all in all.
             states = xla.dynamic_update_slice(kept[0], tf.concat(made, 0), kept[1])
             kept = (states, kept[1] + [block_size, 0])
-        return (first + step, made[-1], cell, *kept)
+        return (block + (-1 if layer.go_backwards else 1), made[-1], cell, *kept)
 
     kept = []
     if layer.return_sequences:
-        write_first = num_rows - end if layer.go_backwards else read_first
+        write_first = num_rows - (last + 1) * block_size if layer.go_backwards else first
         kept = [tf.zeros((num_rows, zeros[0].shape[1])), tf.stack([write_first, 0])]
     _, hidden, _, *kept = tf.while_loop(
-        lambda first, *_: first >= 0 if layer.go_backwards else first < end,
+        lambda block, *_: block >= 0 if layer.go_backwards else block <= last,
         body,
-        (read_first, *zeros, *kept),
+        (first, *zeros, *kept),
     )
     if not layer.return_sequences:
         return hidden
@@ -94,16 +94,17 @@ def size_of_blocks(length: int, *, padded: bool) -> int:
     return next(size for size in range(BLOCK_STEPS, 0, -1) if length % size == 0)
 
 
-def text_blocks(token_ids: Any, block_size: int) -> Any:
-    """Returns how many blocks of padded ids `(sequence_length,)` hold a token, int32 scalar."""
-    num_tokens = tf.reduce_sum(tf.minimum(token_ids, 1))
-    return (num_tokens + block_size - 1) // block_size
+def last_block_of(token_ids: Any, block_size: int) -> Any:
+    """Returns the number of the last block of padded ids `(sequence_length,)` that holds a token,
+    int32 scalar; -1 of no token."""
+    # Of the blocks, because the loop has them anyway.
+    ones = tf.minimum(blocks_of(token_ids, block_size), 1)
+    return (tf.reduce_sum(ones) - 1) // block_size
 
 
-def block_rows(sequence: Any, first: Any, block_size: int) -> Any:
-    """Returns the block of a sequence `(length, …)` that begins with row `first`, int32 `(1,)`;
-    beyond its end are zeros."""
-    rest = [0] * (len(sequence.shape) - 1)
-    padded = tf.pad(sequence, [[0, -sequence.shape[0] % block_size], *([[0, 0]] * len(rest))])
-    begin = tf.concat([first, rest], 0) if rest else first
-    return tf.slice(padded, begin, [block_size, *sequence.shape[1:]])
+def blocks_of(sequence: Any, block_size: int) -> Any:
+    """Returns the blocks `(blocks, block_size, …)` of a sequence `(length, …)`; beyond its end are
+    zeros. To be made outside of the loop, so that a block is one GATHER there."""
+    length, *rest = sequence.shape
+    padded = tf.pad(sequence, [[0, -length % block_size], *([[0, 0]] * len(rest))])
+    return tf.reshape(padded, [padded.shape[0] // block_size, block_size, *rest])

@@ -19,7 +19,7 @@ from tfpipe.models.embedding import ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
-from tfpipe.models.rounding import Form
+from tfpipe.models.rounding import ConstantForm, Form
 
 
 def rounded_logits(model: keras.Model, token_ids: Any, form: Form) -> Any:
@@ -185,7 +185,16 @@ def round_sum(layer: keras.layers.Add, form: Form, first: Any, second: Any) -> A
 
 def round_concat(layer: keras.layers.Concatenate, form: Form, *parts: Any) -> Any:
     """Gives all parts one range."""
-    return form.quantize(f"{layer.name}/output", tf.concat(parts, -1))
+    name = f"{layer.name}/output"
+    if isinstance(form, ConstantForm):
+        # The converter of TensorFlow 2.21 ends in "'tfl.concatenation' op quantization parameters
+        # violate the same scale constraint" where a part is int8 already, in a range of its own.
+        # What is held like logits comes out as float32.
+        parts = tuple(
+            ConstantForm.hold(form, name, part, "logits") if form.is_rounded(part) else part
+            for part in parts
+        )
+    return form.quantize(name, tf.concat(parts, -1))
 
 
 def round_reverse(_: ReverseTime, form: Form, states: Any) -> Any:

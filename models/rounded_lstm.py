@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.block_loop import loop_over_blocks, size_of_blocks, steps_of, text_blocks
+from tfpipe.models.block_loop import last_block_of, loop_over_blocks, size_of_blocks, steps_of
 from tfpipe.models.rounding import ConstantForm, Form
 
 
@@ -83,6 +83,7 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
     recurrent_kernel = form.quantize(f"{name}/recurrent_kernel", recurrent_kernel, "kernel")
     is_text = form.is_text(inputs) and (layer.go_backwards or layer.return_sequences)
     size = size_of_blocks(length, padded=is_text)
+    read_rows = form.row_reader(inputs, size)
 
     def hold_state(hidden: Any, cell: Any) -> tuple[Any, Any]:
         """What comes into a loop's body is float32 to the converter."""
@@ -90,9 +91,9 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
             f"{name}/cell", cell, "value"
         )
 
-    def run_block(first: Any, *state: Any) -> tuple[list[Any], Any]:
+    def run_block(block: Any, *state: Any) -> tuple[list[Any], Any]:
         kernel_on_grid = form.hold(f"{name}/kernel", kernel, "kernel")
-        product = tf.matmul(form.rows_of(inputs, first, size), kernel_on_grid)
+        product = tf.matmul(read_rows(block), kernel_on_grid)
         state = hold_state(*state)
         made = []
         for step in steps_of(layer, form.hold(f"{name}/projected", product + bias, "gate")):
@@ -107,7 +108,7 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
         layer,
         length=length,
         block_size=size,
-        num_blocks=text_blocks(form.token_ids, size) if is_text else length // size,
+        last_block=last_block_of(form.token_ids, size) if is_text else length // size - 1,
     )
     return form.quantize(f"{name}/hidden", states)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.models.block_loop import block_rows
+from tfpipe.models.block_loop import blocks_of
 
 NUM_BITS = 8
 LEVELS = 2**NUM_BITS - 1  # steps between the 256 values
@@ -187,12 +188,13 @@ class ConstantForm(Form):
         """Returns whether a value is the vectors of the text's tokens, as they were looked up."""
         return value is self._vectors
 
-    def rows_of(self, value: Any, first: Any, block_size: int) -> Any:
-        """Returns the block of a value `(length, features)` that begins with row `first`, in the
-        body of a loop: looking vectors up again costs less there than bringing all of them in."""
-        if self.is_text(value):
-            return self._find(block_rows(self.token_ids, first, block_size))
-        return block_rows(value, first, block_size)
+    def row_reader(self, value: Any, block_size: int) -> Callable[[Any], Any]:
+        """Returns what finds the rows of a block of a value `(length, features)` in the body of a
+        loop: looking vectors up again costs less there than bringing all of them in."""
+        if not self.is_text(value):
+            return functools.partial(tf.gather, blocks_of(value, block_size))
+        blocks, find = blocks_of(self.token_ids, block_size), self._find
+        return lambda block: find(tf.gather(blocks, block))
 
     def mean(self, value: Any) -> Any:
         # MEAN of an int8 value the converter computes in int8, in the value's own coarse scale.

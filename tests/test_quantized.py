@@ -41,6 +41,22 @@ def random_quantized(name: str, **arguments: Any) -> QuantizedModel:
     return quantized
 
 
+@pytest.mark.parametrize("lowering", ["loop", "unrolled"])
+def test_state_that_is_joined_with_another_value_converts_to_int8(
+    lowering: str, tmp_path: Path
+) -> None:
+    model = random_quantized("lstm", pooling="last")
+    function = inference_form(model, sequence_length=LENGTH, lowering=lowering, multi_label=False)
+    job = {"target": "cpu", "scheme": "int8", "runtime": None}
+    data = convert_form(LENGTH, function, model, job, tmp_path)
+    runner = Interpreter(model_content=data).get_signature_runner()
+    token_ids = texts_of_every_length()
+    actual = np.concatenate([runner(token_ids=row[None])["probabilities"] for row in token_ids])
+    wanted = tf.nn.softmax(model(tf.constant(token_ids), training=False)).numpy()
+    assert np.median(np.abs(actual - wanted)) < 0.005
+    assert np.abs(actual - wanted).max() < 0.05
+
+
 @pytest.mark.parametrize(
     ("name", "pooling"), [("lstm", "last"), *((name, "mean_max") for name in WITH_A_FORM)]
 )

@@ -16,7 +16,7 @@ from tfpipe.check.parse import read_model
 from tfpipe.export.convert import build_model, convert_form, finish, save_refusal
 from tfpipe.layers.comparison import Comparison
 from tfpipe.layers.file import OpenFile
-from tfpipe.layers.matching import count_differences, match_tensors
+from tfpipe.layers.matching import count_differences, makers_of, match_tensors
 from tfpipe.layers.reference import make_reference, skips_padding
 from tfpipe.layers.tensors import NamedGraph
 
@@ -45,6 +45,7 @@ def main(job_path: Path) -> None:
         graph = NamedGraph(read_model(data).graphs[0], traced)
         own, missing = graph.find_all(reference.places)
         tensors = {name: [matched[index] for index in indices] for name, indices in own.items()}
+        makers = makers_of(read_model(shipped.read_bytes()).graphs[0])
         comparison = Comparison(
             reference, OpenFile(shipped), tensors, skips=skips_padding(model, job["lowering"])
         )
@@ -52,7 +53,7 @@ def main(job_path: Path) -> None:
             comparison.add(row[None])
     found = {
         "other_constants": different,
-        "ops": {name: graph.makers[indices[0]].code.name for name, indices in own.items()},
+        "ops": {name: makers[indices[0]].code.name for name, indices in tensors.items()},
         "not_seen": [{"name": name, "reason": reason} for name, reason in missing.items()],
         **comparison.result(),
     }
