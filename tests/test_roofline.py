@@ -14,6 +14,7 @@ from conftest import load_benchmark
 
 from tfpipe.check.parse import read_model
 from tfpipe.export.lowering import inference_form
+from tfpipe.export.merge import merge_files
 from tfpipe.models import MODELS
 
 LENGTH, UNITS, CLASSES = 12, 8, 3
@@ -47,7 +48,7 @@ def loop_file() -> bytes:
     model = MODELS["lstm"](40, LENGTH, CLASSES, **plain)
     function = inference_form(model, sequence_length=LENGTH, lowering="loop", multi_label=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    return bytes(converter.convert())
+    return merge_files([bytes(converter.convert())], [])
 
 
 def branch_file() -> bytes:

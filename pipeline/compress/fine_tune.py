@@ -94,7 +94,7 @@ class FineTuner(Trainer):
                 method.resume()
         super().fit(progress)
 
-    def _run_epoch(self, progress: Callable[[Progress], None]) -> None:
+    def run_epoch(self, progress: Callable[[Progress], None]) -> None:
         if not self.state.step:
             for method in self.methods:
                 method.begin_epoch(self)
@@ -102,16 +102,16 @@ class FineTuner(Trainer):
                 # What needs no training to have what it should may be best as it is.
                 self.state.best_score = deciding_score(self.evaluate(self.validation)[1])
                 self.best = self.averaged.get_weights()
-        super()._run_epoch(progress)
+        super().run_epoch(progress)
 
     def _hold(self, variables: list[tf.Variable]) -> None:
         for method in self.methods:
             method.hold(variables, self.optimizer.iterations)
 
-    def _end_epoch(self) -> None:
+    def end_epoch(self) -> None:
         for method in self.methods:
             method.settle()
-        super()._end_epoch()
+        super().end_epoch()
         if not all(method.reached(self.state.epoch) for method in self.methods):
             # Not yet a candidate for the best epoch.
             self.state.best_score, self.state.best_epoch = -math.inf, 0

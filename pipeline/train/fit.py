@@ -137,14 +137,15 @@ class Trainer:
             waited = self.state.epoch - self.state.best_epoch
             if patience and self.state.best_epoch and waited >= patience:
                 break
-            self._run_epoch(progress)
-            self._end_epoch()
+            self.run_epoch(progress)
+            self.end_epoch()
             self.save()
             progress(Progress(self.state.epoch, epochs, self.steps, self.steps, self.state.history))
         self.averaged.set_weights(self.best)
 
-    def _run_epoch(self, progress: Callable[[Progress], None]) -> None:
-        state, settings = self.state, self.settings
+    def run_epoch(self, progress: Callable[[Progress], None]) -> None:
+        """Runs the updates of one pass over the training rows, from the one that comes next."""
+        state, settings, epochs = self.state, self.settings, self.settings["epochs"]
         order = self.train.epoch_order(
             settings["seed"] * 100_003 + state.epoch, settings["batch_size"]
         )
@@ -164,11 +165,10 @@ class Trainer:
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = time.monotonic()
-            progress(
-                Progress(state.epoch + 1, settings["epochs"], state.step, self.steps, state.history)
-            )
+            progress(Progress(state.epoch + 1, epochs, state.step, self.steps, state.history))
 
-    def _end_epoch(self) -> None:
+    def end_epoch(self) -> None:
+        """Scores the averaged weights on the validation split and writes the epoch down."""
         state, num_examples = self.state, len(self.train.lengths)
         loss, figures = self.evaluate(self.validation)
         state.epoch += 1
