@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +33,14 @@ def shorten_loops(model: Any) -> None:
     """Takes out of every WHILE what an iteration need not do; outputs stay the same bits.
 
     Args:
-        model: A `schema.ModelT`, which is changed.
+        model: A `schema.ModelT`, which is changed. Loops that run one graph together stay as they
+            are.
     """
-    for loop in loops_of(model):
+    loops = list(loops_of(model))
+    users = Counter(id(graph) for loop in loops for graph in (loop.condition, loop.body))
+    for loop in loops:
+        if users[id(loop.condition)] > 1 or users[id(loop.body)] > 1:
+            continue
         drop_idle_values(loop)
         for place in range(len(loop.op.inputs)):
             carry_rounded(loop, place)
@@ -81,7 +87,8 @@ def is_idle(loop: Loop, place: int) -> bool:
 
 
 def carry_rounded(loop: Loop, place: int) -> None:
-    """Carries a value as the integers that the body makes of it first and makes it from last.
+    """Carries a value that begins with zeros as the integers that the body makes of it first and
+    makes it from last.
 
     The converter carries float32 between iterations. Where the body quantizes the value as it comes
     in, has it in the same scale before it goes out, and the graph behind the loop quantizes it too,
@@ -90,8 +97,7 @@ def carry_rounded(loop: Loop, place: int) -> None:
     value, result = loop.body.inputs[place], loop.body.outputs[place]
     entry, end = only_reader(loop.body, value), maker_of(loop.body, result)
     behind = only_reader(loop.graph, loop.op.outputs[place])
-    begin = constant_of(loop, loop.op.inputs[place])
-    if entry is None or end is None or begin is None:
+    if entry is None or end is None or not begins_with_zeros(loop, place):
         return
     if not (
         is_rounded_throughout(loop, entry, end, behind)
@@ -102,7 +108,7 @@ def carry_rounded(loop: Loop, place: int) -> None:
     ):
         return
     made = loop.body.tensors[end.inputs[0]]
-    set_begin(loop, place, begin, made)
+    set_begin(loop, place, made)
     loop.body.operators.remove(entry)
     for reader in readers_of(loop.body, entry.outputs[0]):
         reader.inputs = replaced(reader.inputs, entry.outputs[0], value)
@@ -132,13 +138,12 @@ def is_rounded_throughout(loop: Loop, entry: Any, end: Any, behind: Any) -> bool
     return grid is not None and all(grid_of(tensor) == grid for tensor in rounded)
 
 
-def set_begin(loop: Loop, place: int, begin: Any, made: Any) -> None:
-    """Gives the loop its first value, float32, in the scale of `made`."""
-    steps = np.round(begin / made.quantization.scale[0]) + made.quantization.zeroPoint[0]
-    rounded = np.clip(steps, -128, 127).astype(np.int8)
+def set_begin(loop: Loop, place: int, made: Any) -> None:
+    """Gives the loop zeros in the scale of `made` to begin with."""
     buffer, tensor = schema.BufferT(), schema.TensorT()
-    buffer.data = rounded.view(np.uint8)
     old = loop.graph.tensors[loop.op.inputs[place]]
+    zero_point = made.quantization.zeroPoint[0]
+    buffer.data = np.full(old.shape, zero_point, np.int8).ravel().view(np.uint8)
     tensor.shape, tensor.name = old.shape, old.name
     tensor.type, tensor.quantization = made.type, made.quantization
     tensor.buffer = len(loop.model.buffers)
@@ -152,18 +157,19 @@ def set_begin(loop: Loop, place: int, begin: Any, made: Any) -> None:
 def grid_of(tensor: Any) -> tuple[float, int] | None:
     """Returns scale and zero point of an int8 tensor with one scale; None of others."""
     found = tensor.quantization
-    if tensor.type != schema.TensorType.INT8 or found is None or len(found.scale) != 1:
+    if tensor.type != schema.TensorType.INT8 or found is None or found.scale is None:
+        return None
+    if len(found.scale) != 1:
         return None
     return float(found.scale[0]), int(found.zeroPoint[0])
 
 
-def constant_of(loop: Loop, tensor: int) -> Any:
-    """Returns the float32 values of a constant of the loop's graph, flat; None of another."""
-    found = loop.graph.tensors[tensor]
+def begins_with_zeros(loop: Loop, place: int) -> bool:
+    """Returns whether the first value is a float32 constant of zeros."""
+    found = loop.graph.tensors[loop.op.inputs[place]]
     data = loop.model.buffers[found.buffer].data
-    if found.type != schema.TensorType.FLOAT32 or data is None or len(data) == 0:
-        return None
-    return np.asarray(data, np.uint8).view(np.float32)
+    is_constant = data is not None and len(data) > 0
+    return found.type == schema.TensorType.FLOAT32 and is_constant and not np.any(data)
 
 
 def maker_of(graph: Any, tensor: int) -> Any:

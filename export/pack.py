@@ -28,6 +28,8 @@ def pack_model(model: Any) -> bytes:
         name any more; inputs, outputs and constants keep theirs.
     """
     shorten_loops(model)
+    for graph in model.subgraphs:
+        empty_unused(graph)
     share_constants(model)
     for graph in model.subgraphs:
         strip_tensors(graph)
@@ -49,6 +51,21 @@ def share_constants(model: Any) -> None:
             buffers.append(buffer)
         holder.buffer = places[content]
     model.buffers = buffers
+
+
+def empty_unused(graph: Any) -> None:
+    """Takes the contents of tensors that nothing reads or makes; they stay, so that all others keep
+    their numbers."""
+    holders = [graph, *graph.operators]
+    used = {
+        int(index)
+        for holder in holders
+        for ends in (holder.inputs, holder.outputs)
+        for index in (() if ends is None else ends)
+    }
+    for index, tensor in enumerate(graph.tensors):
+        if index not in used:
+            tensor.buffer = 0
 
 
 def strip_tensors(graph: Any) -> None:

@@ -95,8 +95,8 @@ def size_of_blocks(length: int, *, padded: bool) -> int:
 
 
 def last_block_of(token_ids: Any, block_size: int) -> Any:
-    """Returns the number of the last block of padded ids `(sequence_length,)` that holds a token,
-    int32 scalar; -1 of no token."""
+    """Returns the number of the last block of ids `(sequence_length,)` that holds a token, all
+    padding behind the last one, int32 scalar; -1 of no token."""
     # Of the blocks, because the loop has them anyway.
     ones = tf.minimum(blocks_of(token_ids, block_size), 1)
     return (tf.reduce_sum(ones) - 1) // block_size

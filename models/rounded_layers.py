@@ -187,9 +187,9 @@ def round_concat(layer: keras.layers.Concatenate, form: Form, *parts: Any) -> An
     """Gives all parts one range."""
     name = f"{layer.name}/output"
     if isinstance(form, ConstantForm):
-        # The converter of TensorFlow 2.21 ends in "'tfl.concatenation' op quantization parameters
-        # violate the same scale constraint" where a part is int8 already, in a range of its own.
-        # What is held like logits comes out as float32.
+        # Where a part is int8 already, in a range of its own, TensorFlow 2.21's converter joins it
+        # in another grid than the form's, or ends in "'tfl.concatenation' op quantization
+        # parameters violate the same scale constraint". What is held like logits is float32.
         parts = tuple(
             ConstantForm.hold(form, name, part, "logits") if form.is_rounded(part) else part
             for part in parts

@@ -174,3 +174,21 @@ def test_merged_file_records_the_newer_minimum_runtime(
 
 def pack_of(model: Any) -> bytes:
     return pack_model(model)
+
+
+def test_constants_that_nothing_reads_are_left_out() -> None:
+    model = read(convert(lowering="loop"))
+    unused, buffer = schema.TensorT(), schema.BufferT()
+    buffer.data = np.full(1000, 7, np.uint8)
+    unused.shape, unused.type = [1000], schema.TensorType.INT8
+    unused.buffer, unused.name = len(model.buffers), b"unused"
+    model.buffers.append(buffer)
+    model.subgraphs[0].tensors.append(unused)
+    packed = pack_model(model)
+    after = read(packed)
+    for graph in after.subgraphs:
+        read_here = {int(index) for op in graph.operators for index in op.inputs}
+        assert {at for at, tensor in enumerate(graph.tensors) if tensor.buffer} <= read_here
+    np.testing.assert_array_equal(
+        outputs_of(packed, token_rows()), outputs_of(convert(lowering="loop"), token_rows())
+    )
