@@ -28,7 +28,7 @@ SMALLER_HEADING = "## Smaller models, measured\n"
 SMALLER_ABOUT = """
 Made by `python benchmarks/compression.py --runs RUNS --tables smaller`, default recipes and
 options, one seed, one run each, each model from the same trained float one. *float*, *file* and
-*agreement* as above. p50 is of one invoke, one thread, all files of a model measured in turn by one
+*agreement* as below. p50 is of one invoke, one thread, all files of a model measured in turn by one
 `tfpipe bench`, which says whether the machine was *valid* for it; the last two columns set file and
 p50 against those of the unshrunken model in the same scheme. *taught* has both unshrunken runs of
 the set as teachers.
