@@ -11,6 +11,7 @@ them (quantization-aware training observes ranges) and the scores on the validat
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import random
 import tempfile
@@ -55,7 +56,7 @@ def make_tuners(folder: RunFolder, work: Path, rounds: int) -> dict[str, FineTun
     model = load_model(folder, "base")
     made = {}
     for name, options in METHODS.items():
-        every = CompressOptions(**{**vars(options), "epochs": rounds + 1})
+        every = dataclasses.replace(options, epochs=rounds + 1)
         names = every.methods() or ["distill"]
         sparsity = [PRUNED] * len(compressible(model)) if every.prune else []
         place = RunFolder(work / name.replace(" ", "-"))

@@ -83,7 +83,6 @@ def loop(layer: keras.layers.LSTM, inputs: Any) -> Any:
     # Not the final state of a layer that reads forwards: that one has the padding behind it.
     is_text = isinstance(inputs, TokenRows) and (layer.go_backwards or layer.return_sequences)
     size = size_of_blocks(length, padded=is_text)
-
     blocks = blocks_of(source, size)
 
     def run_block(block: Any, hidden: Any, cell: Any) -> tuple[list[Any], Any]:

@@ -186,13 +186,14 @@ def round_sum(layer: keras.layers.Add, form: Form, first: Any, second: Any) -> A
 def round_concat(layer: keras.layers.Concatenate, form: Form, *parts: Any) -> Any:
     """Gives all parts one range."""
     name = f"{layer.name}/output"
-    if isinstance(form, ConstantForm):
-        # Where a part is int8 already, in a range of its own, TensorFlow 2.21's converter joins it
-        # in another grid than the form's, or ends in "'tfl.concatenation' op quantization
-        # parameters violate the same scale constraint". What is held like logits is float32.
+    rounded = [form.is_rounded(part) for part in parts]
+    if isinstance(form, ConstantForm) and any(rounded) and not all(rounded):
+        # With an int8 part beside one in float32 the converter of TensorFlow 2.21 may end in
+        # "'tfl.concatenation' op quantization parameters violate the same scale constraint".
+        # What is held like logits comes out as float32.
         parts = tuple(
-            ConstantForm.hold(form, name, part, "logits") if form.is_rounded(part) else part
-            for part in parts
+            ConstantForm.hold(form, name, part, "logits") if held else part
+            for part, held in zip(parts, rounded, strict=True)
         )
     return form.quantize(name, tf.concat(parts, -1))
 

@@ -164,15 +164,13 @@ def test_converter_is_asked_again_until_it_writes_the_files_graph(
     options = ExportOptions(scheme="int8", lowering="loop", name="other")
     other = Path(export_artifact(copies / "lstm", options)["artifact"]) / "model.tflite"
     written = [path.read_bytes() for path in (other, other, shipped)]
-    data, matched, different = process.convert_until_same(
-        iter(written).__next__, {"target": "cpu", "scheme": "int8"}, shipped
-    )
+    job = {"target": "cpu", "scheme": "int8", "model": str(shipped)}
+    theirs = read_model(written[-1])
+    data, matched, different = process.convert_until_same(iter(written).__next__, job, theirs)
     assert data == written[-1] and matched and different == 0
     monkeypatch.setattr(process, "MOST_CONVERSIONS", 2)
     with pytest.raises(ValueError, match=r"told apart \(2 conversions\): other versions"):
-        process.convert_until_same(
-            iter(written).__next__, {"target": "cpu", "scheme": "int8"}, shipped
-        )
+        process.convert_until_same(iter(written).__next__, job, theirs)
 
 
 def test_file_of_another_graph_is_refused(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfpipe.check.model import Model
 from tfpipe.check.parse import read_model
 from tfpipe.export.convert import build_model, convert_form, finish, save_refusal
 from tfpipe.layers.comparison import Comparison
@@ -40,12 +41,13 @@ def main(job_path: Path) -> None:
         length = token_ids.shape[1]
         function = reference.trace(job, length)
         convert = functools.partial(convert_form, length, function, model, job, job_path.parent)
-        data, matched, different = convert_until_same(convert, job, shipped)
+        theirs = read_model(shipped.read_bytes())
+        data, matched, different = convert_until_same(convert, job, theirs)
         traced = [operation.name for operation in function.graph.get_operations()]
         graph = NamedGraph(read_model(data).graphs[0], traced)
         own, missing = graph.find_all(reference.places)
         tensors = {name: [matched[index] for index in indices] for name, indices in own.items()}
-        makers = makers_of(read_model(shipped.read_bytes()).graphs[0])
+        makers = makers_of(theirs.graphs[0])
         comparison = Comparison(
             reference, OpenFile(shipped), tensors, skips=skips_padding(model, job["lowering"])
         )
@@ -61,7 +63,7 @@ def main(job_path: Path) -> None:
 
 
 def convert_until_same(
-    convert: Callable[[], bytes], job: dict[str, Any], shipped: Path
+    convert: Callable[[], bytes], job: dict[str, Any], theirs: Model
 ) -> tuple[bytes, dict[int, int], int]:
     """Returns the converter's file, {tensor of it: that of the artifact's file}, and how many of
     them have other numbers.
@@ -72,7 +74,6 @@ def convert_until_same(
     Raises:
         ValueError: The artifact's file is another graph than any that it wrote.
     """
-    theirs = read_model(shipped.read_bytes())
     for _ in range(MOST_CONVERSIONS):
         data = convert()
         remade = read_model(finish([data], {**job, "buckets": ()}))
@@ -80,8 +81,8 @@ def convert_until_same(
         if matched is not None:
             return data, matched, count_differences(remade, theirs, matched)
     raise ValueError(
-        f"{shipped}: its graph is not the one that the run's model is converted to here, so its "
-        f"tensors cannot be told apart ({MOST_CONVERSIONS} conversions): other versions or an "
+        f"{job['model']}: its graph is not the one that the run's model is converted to here, so "
+        f"its tensors cannot be told apart ({MOST_CONVERSIONS} conversions): other versions or an "
         "older tfpipe made it. Export the artifact again."
     )
 
