@@ -186,14 +186,13 @@ def round_sum(layer: keras.layers.Add, form: Form, first: Any, second: Any) -> A
 def round_concat(layer: keras.layers.Concatenate, form: Form, *parts: Any) -> Any:
     """Gives all parts one range."""
     name = f"{layer.name}/output"
-    rounded = [form.is_rounded(part) for part in parts]
-    if isinstance(form, ConstantForm) and any(rounded) and not all(rounded):
-        # With an int8 part beside one in float32 the converter of TensorFlow 2.21 may end in
-        # "'tfl.concatenation' op quantization parameters violate the same scale constraint".
-        # What is held like logits comes out as float32.
+    if isinstance(form, ConstantForm):
+        # Where a loop's state is a part, int8 in a range of its own, the converter of TensorFlow
+        # 2.21 ends in "'tfl.concatenation' op quantization parameters violate the same scale
+        # constraint". What is held like logits comes out as float32.
         parts = tuple(
-            ConstantForm.hold(form, name, part, "logits") if held else part
-            for part, held in zip(parts, rounded, strict=True)
+            ConstantForm.hold(form, name, part, "logits") if form.is_rounded(part) else part
+            for part in parts
         )
     return form.quantize(name, tf.concat(parts, -1))
 
