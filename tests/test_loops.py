@@ -128,6 +128,14 @@ def body_with(model: Any, change: str) -> Any:
     elif change == "body reads the count twice":
         (split, *_) = [op for op in loop.body.operators if len(op.outputs) == 4]
         split.inputs = [*split.inputs, loop.body.inputs[0]]
+    elif change == "body reads the next count":
+        (split, *_) = [op for op in loop.body.operators if len(op.outputs) == 4]
+        split.inputs = [*split.inputs, loop.body.outputs[0]]
+    elif change == "count before comes out":
+        loop.body.outputs = [*loop.body.outputs[:-1], loop.body.inputs[0]]
+    elif change == "count is made with another value":
+        (maker,) = [op for op in loop.body.operators if loop.body.outputs[0] in op.outputs]
+        maker.outputs = [*maker.outputs, len(loop.body.tensors)]
     elif change == "count comes out twice":
         loop.body.outputs = [loop.body.outputs[0], loop.body.outputs[0], *loop.body.outputs[2:]]
     return loop
@@ -139,6 +147,9 @@ def body_with(model: Any, change: str) -> Any:
         "condition reads the count",
         "count is an output",
         "body reads the count twice",
+        "body reads the next count",
+        "count before comes out",
+        "count is made with another value",
         "count comes out twice",
     ],
 )
@@ -184,6 +195,8 @@ def spoil(loop: Any, place: int, change: str) -> None:
         split.inputs = [*split.inputs, tensor]
     elif change == "body reads what it puts out":
         loop.body.operators[0].inputs = [*loop.body.operators[0].inputs, loop.body.outputs[place]]
+    elif change == "comes out twice":
+        loop.body.outputs = [*loop.body.outputs[:-1], loop.body.outputs[place]]
     elif change == "condition reads it":
         condition = loop.condition
         condition.operators[0].inputs = [*condition.operators[0].inputs, condition.inputs[place]]
@@ -199,6 +212,7 @@ def spoil(loop: Any, place: int, change: str) -> None:
         "body has another use for it",
         "condition reads it",
         "body reads what it puts out",
+        "comes out twice",
     ],
 )
 def test_state_that_is_not_the_same_integers_stays_float(change: str) -> None:
@@ -210,11 +224,14 @@ def test_state_that_is_not_the_same_integers_stays_float(change: str) -> None:
     assert (hidden.type, cell.type) == (FLOAT32, INT8)
 
 
-@pytest.mark.parametrize("scheme", ["float32", "int8"])
-def test_loops_that_run_one_graph_stay(scheme: str) -> None:
-    model = read(convert("lstm", scheme, "last"))
+@pytest.mark.parametrize("own", ["condSubgraphIndex", "bodySubgraphIndex"])
+def test_loops_that_run_one_graph_stay(own: str) -> None:
+    model = read(convert("lstm", "int8", "last"))
     (loop,) = loops_of(model)
     twin = copy.copy(loop.op)
+    twin.builtinOptions = copy.copy(twin.builtinOptions)
+    setattr(twin.builtinOptions, own, len(model.subgraphs))
+    model.subgraphs.append(copy.deepcopy(loop.condition if "cond" in own else loop.body))
     twin.outputs = [len(loop.graph.tensors) + number for number in range(len(loop.op.outputs))]
     loop.graph.tensors += [copy.copy(loop.graph.tensors[index]) for index in loop.op.outputs]
     loop.graph.operators.insert(loop.graph.operators.index(loop.op), twin)
