@@ -191,7 +191,3 @@ def set_scheme(converter: Any, job: dict[str, Any]) -> None:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,3 @@ def pooling_table(length: int, scales: dict[str, tuple[float, int]]) -> NDArray[
         best = np.unravel_index(errors.argmin(), errors.shape)
         rows[1 + count, :2] = levels[best[0]], levels[best[1]]
     return rows
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

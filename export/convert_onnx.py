@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,3 @@ def inspect_onnx(path: Path) -> dict[str, Any]:
         "bytes_by_dtype": dict(sizes.most_common()),
         **file_sizes(data),
     }
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

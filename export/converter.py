@@ -128,7 +128,7 @@ def run_child(
             return subprocess.run(
                 # -P: nothing in the user's present folder may stand in for a module.
                 [
-                    *(sys.executable, "-P", "-m"),
+                    *(sys.executable, "-P", "-m", "tfpipe.export.child"),
                     module or TARGETS[job["target"]].converter,
                     str(job_path),
                 ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,3 @@ def convert_until_same(
         f"its tensors cannot be told apart ({MOST_CONVERSIONS} conversions): other versions or an "
         "older tfpipe made it. Export the artifact again."
     )
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
