@@ -21,6 +21,7 @@ from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
 from tfpipe.export.merge import merge_files
 from tfpipe.export.observed import with_observed_ranges
 from tfpipe.export.options import ONE_SCALE_RUNTIME
+from tfpipe.export.small_kernels import widen_kernels
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounded_layers import find_unknown
 from tfpipe.run_folder import RunFolder
@@ -83,6 +84,8 @@ def finish(files: list[bytes], job: dict[str, Any]) -> bytes:
     if job["scheme"] == "dynamic_int4":
         files = [halve_weights(data) for data in files]
     if job["target"] == "cpu":
+        if job["scheme"] == "dynamic_int8":
+            files = [widen_kernels(data) for data in files]
         return merge_files(files, job.get("buckets", ()))
     return widen_tables(files[0]) if job["scheme"] == "float16" else files[0]
 

@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfpipe.check.parse import read_model
 from tfpipe.check.runtimes import min_tensorflow
+from tfpipe.export.lookups import look_up_integers
 from tfpipe.export.merge import MIN_RUNTIME_KEY
 from tfpipe.export.pack import content_of, pack_model
 from tfpipe.weight_schemes import pack_halves
@@ -37,6 +38,7 @@ def halve_weights(data: bytes) -> bytes:
         ValueError: A kernel's values are not on such a grid.
     """
     model = schema.ModelT.InitFromPackedBuf(data, 0)
+    look_up_integers(model)
     for graph in model.subgraphs:
         for operator, tensor in list(weight_readers(model, graph)):
             if tensor.type == TYPES.INT8:

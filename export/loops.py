@@ -25,8 +25,7 @@ class Loop:
 
     def kind(self, op: Any) -> int:
         """Returns the builtin code of an op."""
-        code = self.model.operatorCodes[op.opcodeIndex]
-        return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+        return kind_of(self.model, op)
 
 
 def shorten_loops(model: Any) -> None:
@@ -170,6 +169,12 @@ def begins_with_zeros(loop: Loop, place: int) -> bool:
     data = loop.model.buffers[found.buffer].data
     is_constant = data is not None and len(data) > 0
     return found.type == schema.TensorType.FLOAT32 and is_constant and not np.any(data)
+
+
+def kind_of(model: Any, op: Any) -> int:
+    """Returns the builtin code of an op."""
+    code = model.operatorCodes[op.opcodeIndex]
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def maker_of(graph: Any, tensor: int) -> Any:

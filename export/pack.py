@@ -8,6 +8,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfpipe.export.lookups import look_up_integers
 from tfpipe.export.loops import shorten_loops
 
 # The schema's force_align of a buffer's data, which the Python writer does not know of.
@@ -27,6 +28,7 @@ def pack_model(model: Any) -> bytes:
         A file with the same graphs, signatures, metadata and constants. Tensors between ops have no
         name any more; inputs, outputs and constants keep theirs.
     """
+    look_up_integers(model)
     shorten_loops(model)
     for graph in model.subgraphs:
         empty_unused(graph)

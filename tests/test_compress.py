@@ -16,6 +16,7 @@ from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.compress.cluster import cluster_values
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.source import find_table
+from tfpipe.compress.stages import default_epochs
 from tfpipe.compress.variant import compress
 from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.target import ExportError
@@ -153,6 +154,12 @@ def test_killed_compression_goes_on_to_the_same_weights(run: Path, tmp_path: Pat
         np.testing.assert_array_equal(again[name], value)
 
 
+def test_shrinking_trains_as_long_as_the_run_did_and_fine_tuning_five_epochs() -> None:
+    recipe = {"train": {"epochs": 18}}
+    assert default_epochs("shrink", recipe) == 18
+    assert {default_epochs(name, recipe) for name in ("prune", "cluster", "qat", "distill")} == {5}
+
+
 def damage(weights: Path) -> None:
     arrays = read_arrays(weights)
     arrays["arr_0"] = 0 * arrays["arr_0"]  # the embedding table
@@ -174,7 +181,7 @@ def lose_data(run: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
     "no method": (lambda _: None, "x", CompressOptions(), "No method was given.* Give --shrink"),
-    "no epoch": (lambda _: None, "x", CompressOptions(qat=True, epochs=0), "epochs=0 must be at"),
+    "no epoch": (lambda _: None, "x", CompressOptions(qat=True, epochs=-1), "epochs=-1 must be at"),
     "all gone": (lambda _: None, "x", CompressOptions(shrink=1.0), r"shrink=1 lies outside \[0, 1"),
     "all pruned": (lambda _: None, "x", CompressOptions(prune=1.0), r"prune=1 lies outside \[0, 1"),
     "less than none": (lambda _: None, "x", CompressOptions(prune=-0.1), "prune=-0.1 lies outside"),

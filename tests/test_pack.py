@@ -177,7 +177,8 @@ def pack_of(model: Any) -> bytes:
 
 
 def test_constants_that_nothing_reads_are_left_out() -> None:
-    model = read(convert(lowering="loop"))
+    converted = convert(lowering="loop")
+    model = read(converted)
     unused, buffer = schema.TensorT(), schema.BufferT()
     buffer.data = np.full(1000, 7, np.uint8)
     unused.shape, unused.type = [1000], schema.TensorType.INT8
@@ -190,5 +191,5 @@ def test_constants_that_nothing_reads_are_left_out() -> None:
         read_here = {int(index) for op in graph.operators for index in op.inputs}
         assert {at for at, tensor in enumerate(graph.tensors) if tensor.buffer} <= read_here
     np.testing.assert_array_equal(
-        outputs_of(packed, token_rows()), outputs_of(convert(lowering="loop"), token_rows())
+        outputs_of(packed, token_rows()), outputs_of(converted, token_rows())
     )

@@ -34,7 +34,11 @@ from tfpipe.cli.teachers import teacher_options
     help="Of that file: int8; dynamic_int8 and dynamic_int4 round the weights alone.",
 )
 @teacher_options
-@click.option("--epochs", default=5, show_default=True, help="Passes over the data, each method.")
+@click.option(
+    "--epochs",
+    default=0,
+    help="Passes over the data, each method; else 5, to shrink as many as the run was trained for.",
+)
 @click.option(
     "--learning-rate",
     default=0.0,

@@ -31,7 +31,8 @@ class CompressOptions:
         scheme: Of that file: int8 rounds weights and values, the dynamic ones weights alone.
         teaching: Finished runs that teach beside the labels, whatever the method; alone, they are
             the method: the model is trained on with them ("distill").
-        epochs: Passes over the training rows for each method.
+        epochs: Passes over the training rows for each method; 0 takes as many as the method needs,
+            see `default_epochs`.
         learning_rate: Highest learning rate; 0 takes a share of the run's own, see `make_tuner`.
         data: The file the run was trained on, if it no longer lies where it was.
         test: The run's test file, if it had one of its own and moved.
@@ -45,7 +46,7 @@ class CompressOptions:
     qat: bool = False
     scheme: str = INT8
     teaching: Teaching = Teaching()
-    epochs: int = 5
+    epochs: int = 0
     learning_rate: float = 0.0
     data: Path | None = None
     test: Path | None = None
@@ -75,8 +76,10 @@ class CompressOptions:
                 "No method was given, so nothing would change. Give --shrink, --prune, "
                 "--cluster, --qat or --teacher."
             )
-        if self.epochs < 1:
-            raise ValueError(f"epochs={self.epochs} must be at least 1.")
+        if self.epochs < 0:
+            raise ValueError(
+                f"epochs={self.epochs} must be at least 1, or 0 for as many as a method needs."
+            )
         if not 0 <= self.learning_rate <= 10:
             raise ValueError(f"learning_rate={self.learning_rate} lies outside 0 to 10.")
 

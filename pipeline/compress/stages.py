@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from tfpipe.models.weight_rounding import WeightRoundedModel
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.inference import compute_logits, make_infer
 from tfpipe.weight_schemes import WEIGHT_SCHEMES
+
+FINE_TUNING_EPOCHS = 5
 
 
 @dataclass
@@ -69,7 +71,8 @@ def run_stages(
     methods = [*before, *options.methods()]
     for index in range(len(before), len(methods)):
         name = methods[index]
-        progress(f"{name}: {options.epochs} epochs")
+        own = replace(options, epochs=options.epochs or default_epochs(name, source.recipe))
+        progress(f"{name}: {own.epochs} epochs")
         folder = RunFolder(work / f"{index}-{name}")
         model, source = result.model, result.source
         facts: dict[str, Any] = {}
@@ -78,16 +81,16 @@ def run_stages(
             model, source, facts = shrink(model, source, options.shrink, folder.path)
         if name == "prune":
             sparsity, facts = choose_sparsity(model, source, options, progress)
-        tuner = make_tuner(source, model, options, methods[: index + 1], folder, sparsity)
+        tuner = make_tuner(source, model, own, methods[: index + 1], folder, sparsity)
         started = time.monotonic()
         tuner.fit(progress)
         entry = {
             "method": name,
-            "epochs": options.epochs,
+            "epochs": own.epochs,
             "best_epoch": tuner.state.best_epoch,
             "seconds": round(time.monotonic() - started, 1),
             "seconds_per_epoch": round(
-                sum(entry["seconds"] for entry in tuner.state.history) / options.epochs, 2
+                sum(entry["seconds"] for entry in tuner.state.history) / own.epochs, 2
             ),
             "validation": tuner.evaluate(tuner.validation)[1],
             **facts,
@@ -98,6 +101,18 @@ def run_stages(
             trained = trained.rounded()
         result = Stages(trained, source, [*result.trained, entry])
     return result
+
+
+def default_epochs(method: str, recipe: Mapping[str, Any]) -> int:
+    """Returns for how many passes a method trains on: what is left of a shrunken model for as many
+    as the whole model was trained for, weights that are there already for `FINE_TUNING_EPOCHS`.
+
+    Args:
+        method: Its name.
+        recipe: That of the run.
+    """
+    epochs: int = recipe["train"]["epochs"]
+    return epochs if method == "shrink" else FINE_TUNING_EPOCHS
 
 
 def make_tuner(
@@ -113,7 +128,7 @@ def make_tuner(
     Args:
         source: The run's data.
         model: What to begin with.
-        options: The methods.
+        options: The methods, and for how many epochs this one is trained.
         names: Those that are done, and the one to do.
         folder: Where checkpoint and history go.
         sparsity: What "prune" shall reach in each of `compressible`.

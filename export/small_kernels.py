@@ -1,0 +1,66 @@
+"""A dynamic-range file → the same file with its small kernels in float32, which are faster so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tfpipe.export.pack import content_of, pack_model
+
+# Kernels with fewer numbers are widened; the converter leaves those under 1,024 in float32 itself.
+# With more the product in int8 is the faster one for some number of rows: docs/targets.md, table of
+# benchmarks/small_kernels.py.
+SMALL = 4096
+FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
+
+
+def widen_kernels(data: bytes, *, below: int = SMALL) -> bytes:
+    """Stores the int8 kernels of fewer than `below` numbers in float32, with the same values.
+
+    A product with int8 weights rounds its input first, at run time: an op of its own, which costs
+    more than a small product saves. The input is then not rounded at all.
+
+    Args:
+        data: A file of scheme dynamic_int8.
+        below: Numbers in the smallest kernel that stays as it is.
+    """
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for graph in model.subgraphs:
+        for index, tensor in enumerate(graph.tensors):
+            products = [each for each in graph.operators if index in each.inputs]
+            if 0 < count_levels(model, tensor) < below and all(
+                is_hybrid(model, graph, product, index) for product in products
+            ):
+                widen(model, tensor)
+                for product in products:
+                    product.builtinOptions.asymmetricQuantizeInputs = False
+    return pack_model(model)
+
+
+def count_levels(model: Any, tensor: Any) -> int:
+    """Returns how many int8 numbers a constant holds; 0 of a tensor that is none."""
+    return len(content_of(model.buffers[tensor.buffer])) if tensor.type == INT8 else 0
+
+
+def is_hybrid(model: Any, graph: Any, operator: Any, kernel: int) -> bool:
+    """Returns whether an op multiplies float32 values with this kernel."""
+    code = model.operatorCodes[operator.opcodeIndex].builtinCode
+    inputs = np.asarray(operator.inputs).tolist()
+    return (
+        code == schema.BuiltinOperator.FULLY_CONNECTED
+        and inputs.index(kernel) == 1
+        and graph.tensors[inputs[0]].type == FLOAT32
+    )
+
+
+def widen(model: Any, tensor: Any) -> None:
+    """Makes an int8 kernel float32, with a buffer of its own; the scales are those of its rows."""
+    levels = np.frombuffer(content_of(model.buffers[tensor.buffer]), np.int8)
+    scales = np.asarray(tensor.quantization.scale, np.float32)
+    values = levels.reshape(len(scales), -1) * scales[:, None]
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, FLOAT32, None
