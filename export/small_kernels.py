@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfpipe.export.loops import kind_of
 from tfpipe.export.pack import content_of, pack_model
 
 # Kernels with fewer numbers are widened; the converter leaves those under 1,024 in float32 itself.
@@ -46,13 +47,10 @@ def count_levels(model: Any, tensor: Any) -> int:
 
 def is_hybrid(model: Any, graph: Any, operator: Any, kernel: int) -> bool:
     """Returns whether an op multiplies float32 values with this kernel."""
-    code = model.operatorCodes[operator.opcodeIndex].builtinCode
     inputs = np.asarray(operator.inputs).tolist()
-    return (
-        code == schema.BuiltinOperator.FULLY_CONNECTED
-        and inputs.index(kernel) == 1
-        and graph.tensors[inputs[0]].type == FLOAT32
-    )
+    is_product = kind_of(model, operator) == schema.BuiltinOperator.FULLY_CONNECTED
+    is_float = bool(graph.tensors[inputs[0]].type == FLOAT32)
+    return is_product and is_float and inputs.index(kernel) == 1
 
 
 def widen(model: Any, tensor: Any) -> None:
