@@ -14,13 +14,14 @@ from tfpipe.check.runtimes import min_tensorflow
 from tfpipe.export.lookups import look_up_integers
 from tfpipe.export.merge import MIN_RUNTIME_KEY
 from tfpipe.export.pack import content_of, pack_model
+from tfpipe.models.rounding import largest_level
 from tfpipe.weight_schemes import pack_halves
 
 OPS, TYPES = schema.BuiltinOperator, schema.TensorType
 # Op → the input that holds its weights, and the version in which it takes them in 4 bits
 # (tensorflow/lite/tools/versioning/op_version.cc).
 HOLDERS = {OPS.FULLY_CONNECTED: (1, 10), OPS.GATHER: (0, 7), OPS.DEQUANTIZE: (0, 6)}
-INT8_LEVEL, INT4_LEVEL = 127, 7
+INT8_LEVEL, INT4_LEVEL = largest_level(8), largest_level(4)
 # What rounding one of the 15 values to an int8 step leaves of it, in steps of its own.
 OFF_GRID = 0.5 * INT4_LEVEL / INT8_LEVEL + 1e-6
 

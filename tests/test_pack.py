@@ -166,14 +166,10 @@ def test_merged_file_records_the_newer_minimum_runtime(
         (entry,) = [item for item in model.metadata if item.name == b"min_runtime_version"]
         text = version.encode().ljust(16, b"\0")
         model.buffers[entry.buffer].data = np.frombuffer(text, np.uint8)
-        files.append(merge_files([pack_of(model)], ()))
+        files.append(merge_files([pack_model(model)], ()))
     merged = read(merge_files(files, (5,)))
     (entry,) = [item for item in merged.metadata if item.name == b"min_runtime_version"]
     assert content_of(merged.buffers[entry.buffer]).rstrip(b"\0").decode() == kept
-
-
-def pack_of(model: Any) -> bytes:
-    return pack_model(model)
 
 
 def test_constants_that_nothing_reads_are_left_out() -> None:
