@@ -171,7 +171,8 @@ def test_types_of_the_weights_are_those_of_the_scheme(
     assert set(stored["lstm-loop"]) == {"float32", "int32"}
     assert set(stored["transformer-float16"]) <= {"float16", "float32", "int32"}
     assert stored["transformer-float16"].get("float32", 0) < 200
-    assert stored["transformer-dynamic_int8"]["int8"] > 0
+    # Kernels as small as these are not rounded: tests/test_small_kernels.py.
+    assert set(stored["transformer-dynamic_int8"]) == {"float32", "int32"}
 
 
 def test_attention_of_an_int8_file_multiplies_in_float32(
