@@ -70,6 +70,7 @@ SMALLER = {
     "int8": Cell((), "int8"),
     "shrink 0.5": Cell(("--shrink", "0.5"), "dynamic_int8"),
     "shrink 0.7": Cell(("--shrink", "0.7"), "dynamic_int8"),
+    "shrink 0.8": Cell(("--shrink", "0.8"), "dynamic_int8"),
     "shrink 0.5, taught": Cell(("--shrink", "0.5", "TEACHERS"), "dynamic_int8"),
 }
 # name → who teaches, beside the labels; "RUNS" stands for those of MODELS
