@@ -22,13 +22,14 @@ from ai_edge_litert.interpreter import Interpreter
 from compression_tables import write_section
 
 from device_runner.machine import read_fingerprint
-from tfpipe.export.small_kernels import SMALL, widen_kernels
+from tfpipe.export.small_kernels import widen_kernels
+from tfpipe.weight_schemes import SMALL_KERNEL
 
 HEADING = "## Small kernels in dynamic_int8\n"
 ABOUT = """
-Kernels of fewer than {small:,} numbers are float32 in `dynamic_int8` files for `cpu` (values as
-rounded to int8): a product with int8 weights rounds its input first, an op of its own, which costs
-more than a small product saves. Made by `python benchmarks/small_kernels.py --rounds {rounds}
+Dense kernels of fewer than {small:,} numbers are float32 in `dynamic_int8` files for `cpu` (values
+as rounded to int8): a product with int8 weights rounds its input first, an op of its own, which
+costs more than a small product saves. Made by `python benchmarks/small_kernels.py --rounds {rounds}
 --markdown docs/targets.md`: a chain of {products} products of n columns with n × 4n kernels, median
 time of one in µs over {rounds} calls, float32 and int8 in turn, one thread; above 1 float32 is
 faster. Taken on: {machine}.
@@ -93,7 +94,7 @@ def main() -> None:
             cells = (width, f"{4 * width * width:,}", rows, f"{float32:.2f}", f"{int8:.2f}")
             lines.append(f"| {' | '.join(map(str, cells))} | {int8 / float32:.2f} |")
     about = ABOUT.format(
-        small=SMALL,
+        small=SMALL_KERNEL,
         rounds=options.rounds,
         products=PRODUCTS,
         machine=f"{read_fingerprint()['cpu_model']}, {os.cpu_count()} cores",

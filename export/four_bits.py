@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfpipe.check.parse import read_model
 from tfpipe.check.runtimes import min_tensorflow
 from tfpipe.export.lookups import look_up_integers
+from tfpipe.export.loops import kind_of
 from tfpipe.export.merge import MIN_RUNTIME_KEY
 from tfpipe.export.pack import content_of, pack_model
 from tfpipe.models.rounding import largest_level
@@ -45,7 +46,7 @@ def halve_weights(data: bytes) -> bytes:
             if tensor.type == TYPES.INT8:
                 halve(model, tensor)
             raise_version(model, operator)
-            if code_of(model, operator) == OPS.GATHER:
+            if kind_of(model, operator) == OPS.GATHER:
                 rows = graph.tensors[operator.outputs[0]]
                 rows.type, rows.quantization = TYPES.INT4, copy.deepcopy(tensor.quantization)
                 for reader in graph.operators:
@@ -57,16 +58,11 @@ def halve_weights(data: bytes) -> bytes:
 def weight_readers(model: Any, graph: Any) -> Iterator[tuple[Any, Any]]:
     """Yields each op of a graph that reads weights of few bits, and their tensor."""
     for operator in graph.operators:
-        holder = HOLDERS.get(code_of(model, operator))
+        holder = HOLDERS.get(kind_of(model, operator))
         tensor = None if holder is None else graph.tensors[operator.inputs[holder[0]]]
         if tensor is not None and tensor.type in (TYPES.INT8, TYPES.INT4):
             if content_of(model.buffers[tensor.buffer]):
                 yield operator, tensor
-
-
-def code_of(model: Any, operator: Any) -> int:
-    """Returns the number of an op's kind."""
-    return int(model.operatorCodes[operator.opcodeIndex].builtinCode)
 
 
 def raise_version(model: Any, operator: Any) -> None:

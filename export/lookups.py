@@ -10,12 +10,13 @@ from ai_edge_litert import schema_py_generated as schema
 from tfpipe.export.loops import (
     DEQUANTIZE,
     Loop,
+    drop_value,
+    grid_of,
     is_unread,
     kind_of,
     loops_of,
     readers_of,
     replaced,
-    without,
 )
 
 GATHER = schema.BuiltinOperator.GATHER
@@ -44,12 +45,7 @@ def is_table_widening(model: Any, graph: Any, op: Any) -> bool:
         return False
     stored = graph.tensors[op.inputs[0]]
     data = model.buffers[stored.buffer].data
-    is_constant = data is not None and len(data) > 0
-    return (
-        is_constant
-        and stored.type == schema.TensorType.INT8
-        and len(stored.quantization.scale) == 1
-    )
+    return data is not None and len(data) > 0 and grid_of(stored) is not None
 
 
 def move_behind_lookups(model: Any, graph: Any, widening: Any) -> None:
@@ -70,10 +66,7 @@ def move_behind_lookups(model: Any, graph: Any, widening: Any) -> None:
         own = adopt(loop.body, graph.tensors[stored])
         for op in readers_of(loop.body, loop.body.inputs[place]):
             look_up(model, loop.body, op, own, widening)
-        for holder in (loop.op, loop.condition, loop.body):
-            holder.inputs = without(holder.inputs, place)
-        for holder in (loop.op, loop.body):
-            holder.outputs = without(holder.outputs, place)
+        drop_value(loop, place)
     graph.operators.remove(widening)
 
 
@@ -81,7 +74,8 @@ def is_handed_on(loop: Loop, place: int) -> bool:
     """Returns whether a loop's value is a table that lookups in its body read, and nobody else."""
     value = loop.body.inputs[place]
     return (
-        list(loop.op.inputs).count(loop.op.inputs[place]) == 1
+        not loop.is_shared
+        and list(loop.op.inputs).count(loop.op.inputs[place]) == 1
         and loop.body.outputs[place] == value
         and list(loop.body.outputs).count(value) == 1
         and is_unread(loop.condition, loop.condition.inputs[place])

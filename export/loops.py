@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ QUANTIZE, DEQUANTIZE = schema.BuiltinOperator.QUANTIZE, schema.BuiltinOperator.D
 
 @dataclass(frozen=True)
 class Loop:
-    """A WHILE, the graph that it stands in and the graphs that it runs."""
+    """A WHILE, the graph that it stands in and the graphs that it runs, and whether another loop
+    runs one of them too."""
 
     model: Any
     graph: Any
     op: Any
     condition: Any
     body: Any
+    is_shared: bool
 
     def kind(self, op: Any) -> int:
         """Returns the builtin code of an op."""
@@ -35,25 +37,41 @@ def shorten_loops(model: Any) -> None:
         model: A `schema.ModelT`, which is changed. Loops that run one graph together stay as they
             are.
     """
-    loops = list(loops_of(model))
-    users = Counter(id(graph) for loop in loops for graph in (loop.condition, loop.body))
-    for loop in loops:
-        if users[id(loop.condition)] > 1 or users[id(loop.body)] > 1:
-            continue
-        drop_idle_values(loop)
-        for place in range(len(loop.op.inputs)):
-            carry_rounded(loop, place)
+    for loop in loops_of(model):
+        if not loop.is_shared:
+            drop_idle_values(loop)
+            for place in range(len(loop.op.inputs)):
+                carry_rounded(loop, place)
 
 
-def loops_of(model: Any) -> Iterator[Loop]:
-    """Yields the loops of all graphs."""
-    for graph in model.subgraphs:
-        for op in graph.operators:
-            if isinstance(op.builtinOptions, schema.WhileOptionsT):
-                options = op.builtinOptions
-                condition = model.subgraphs[options.condSubgraphIndex]
-                body = model.subgraphs[options.bodySubgraphIndex]
-                yield Loop(model, graph, op, condition, body)
+def loops_of(model: Any) -> list[Loop]:
+    """Returns the loops of all graphs."""
+    found = [
+        (graph, op, op.builtinOptions.condSubgraphIndex, op.builtinOptions.bodySubgraphIndex)
+        for graph in model.subgraphs
+        for op in graph.operators
+        if isinstance(op.builtinOptions, schema.WhileOptionsT)
+    ]
+    users = Counter(index for *_, condition, body in found for index in (condition, body))
+    return [
+        Loop(
+            model,
+            graph,
+            op,
+            model.subgraphs[condition],
+            model.subgraphs[body],
+            is_shared=users[condition] > 1 or users[body] > 1,
+        )
+        for graph, op, condition, body in found
+    ]
+
+
+def drop_value(loop: Loop, place: int) -> None:
+    """Takes a value out of those that a loop hands on."""
+    for holder in (loop.op, loop.condition, loop.body):
+        holder.inputs = without(holder.inputs, place)
+    for holder in (loop.op, loop.body):
+        holder.outputs = without(holder.outputs, place)
 
 
 def drop_idle_values(loop: Loop) -> None:
@@ -63,10 +81,7 @@ def drop_idle_values(loop: Loop) -> None:
         if not is_idle(loop, place):
             continue
         loop.body.operators.remove(maker_of(loop.body, loop.body.outputs[place]))
-        for holder in (loop.op, loop.condition, loop.body):
-            holder.inputs = without(holder.inputs, place)
-        for holder in (loop.op, loop.body):
-            holder.outputs = without(holder.outputs, place)
+        drop_value(loop, place)
 
 
 def is_idle(loop: Loop, place: int) -> bool:

@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfpipe.export.loops import kind_of
+from tfpipe.export.loops import kind_of, readers_of
 from tfpipe.export.pack import content_of, pack_model
+from tfpipe.weight_schemes import SMALL_KERNEL
 
-# Kernels with fewer numbers are widened; the converter leaves those under 1,024 in float32 itself.
-# With more the product in int8 is the faster one for some number of rows: docs/targets.md, table of
-# benchmarks/small_kernels.py.
-SMALL = 4096
 FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
 
 
-def widen_kernels(data: bytes, *, below: int = SMALL) -> bytes:
+def widen_kernels(data: bytes, *, below: int = SMALL_KERNEL) -> bytes:
     """Stores the int8 kernels of fewer than `below` numbers in float32, with the same values.
 
     A product with int8 weights rounds its input first, at run time: an op of its own, which costs
@@ -30,9 +27,11 @@ def widen_kernels(data: bytes, *, below: int = SMALL) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     for graph in model.subgraphs:
         for index, tensor in enumerate(graph.tensors):
-            products = [each for each in graph.operators if index in each.inputs]
-            if 0 < count_levels(model, tensor) < below and all(
-                is_hybrid(model, graph, product, index) for product in products
+            products = readers_of(graph, index)
+            if (
+                products
+                and 0 < count_levels(model, tensor) < below
+                and all(is_hybrid(model, graph, product, index) for product in products)
             ):
                 widen(model, tensor)
                 for product in products:

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 HALF_BYTE = 4
 WEIGHT_SCHEMES = {"dynamic_int8": 8, "dynamic_int4": HALF_BYTE}
+# Dense kernels with fewer numbers are float32 in dynamic_int8 files for cpu; the converter leaves
+# those under 1,024 so itself. With more the product in int8 is the faster one for some number of
+# rows: docs/targets.md, table of benchmarks/small_kernels.py.
+SMALL_KERNEL = 4096
 
 
 def pack_halves(levels: NDArray[np.int8]) -> NDArray[np.uint8]:

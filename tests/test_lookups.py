@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import tempfile
 from collections.abc import Callable
@@ -116,6 +117,19 @@ def ask_for_the_table(model: Any) -> None:
     op.inputs = [*op.inputs, loop.condition.inputs[place]]
 
 
+def run_the_body_twice(model: Any) -> None:
+    """Another loop runs the same body, and would lose another of its values."""
+    (loop,) = loops_of(model)
+    loop.graph.operators.append(copy.deepcopy(loop.op))
+
+
+def hand_the_table_twice(model: Any) -> None:
+    """The table enters the loop as two values."""
+    (loop,) = loops_of(model)
+    table = widening_of(model, loop.graph).outputs[0]
+    loop.op.inputs = [*loop.op.inputs, table]
+
+
 def scale_each_row(model: Any) -> None:
     """The table has a scale for each row, which a lookup does not keep."""
     graph = model.subgraphs[0]
@@ -129,7 +143,15 @@ def widening_of(model: Any, graph: Any) -> Any:
 
 @pytest.mark.parametrize(
     "change",
-    [put_table_out, add_the_table_up, change_the_table, ask_for_the_table, scale_each_row],
+    [
+        put_table_out,
+        add_the_table_up,
+        change_the_table,
+        ask_for_the_table,
+        run_the_body_twice,
+        hand_the_table_twice,
+        scale_each_row,
+    ],
 )
 def test_table_that_is_more_than_looked_up_stays_as_it_is(change: Callable[[Any], None]) -> None:
     model = read(convert("lstm"))

@@ -14,9 +14,11 @@ from ai_edge_litert.interpreter import Interpreter
 from conftest import load_benchmark
 from test_weight_rounding import random_model
 
+from tfpipe.check import check
 from tfpipe.export.convert import convert_form, finish
 from tfpipe.export.lowering import inference_form
-from tfpipe.export.small_kernels import SMALL, widen_kernels
+from tfpipe.export.small_kernels import widen_kernels
+from tfpipe.weight_schemes import SMALL_KERNEL
 
 JOB = {"target": "cpu", "scheme": "dynamic_int8", "runtime": None}
 FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
@@ -60,10 +62,10 @@ def convert_products(*kernels: Any) -> bytes:
     return bytes(converter.convert())
 
 
-def test_small_kernel_is_float32_with_the_values_that_int8_has() -> None:
+def test_small_kernel_is_float32_with_the_values_that_int8_has(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     small, large = rng.normal(size=(40, 50)), rng.normal(size=(50, 100))
-    assert small.size < SMALL < large.size
+    assert small.size < SMALL_KERNEL < large.size
     before = convert_products(small.astype(np.float32), large.astype(np.float32))
     after = widen_kernels(before)
     tensor, content = kernels_of(before)[50, 40]
@@ -76,6 +78,10 @@ def test_small_kernel_is_float32_with_the_values_that_int8_has() -> None:
         np.frombuffer(content, np.float32).reshape(50, 40), rounded, rtol=1e-6
     )
     assert kernels_of(after)[100, 50][0].type == INT8
+    # What is float32 on purpose is nothing to mend.
+    path = tmp_path / "model.tflite"
+    path.write_bytes(after)
+    assert check(path)["findings"] == []
     # The runtime: nearer to the product of the rounded kernel, since its input is not rounded.
     values = rng.normal(size=(2, 40)).astype(np.float32)
     alone = convert_products(small.astype(np.float32))

@@ -16,6 +16,7 @@ from tfpipe.check.context import (
 from tfpipe.check.findings import Finding, finding
 from tfpipe.check.model import FLOAT_TYPES, QUANTIZED_TYPES, Graph, Operator, Tensor
 from tfpipe.check.runtimes import min_tensorflow, parse_release
+from tfpipe.weight_schemes import SMALL_KERNEL
 
 # The converter leaves smaller constants as floats on purpose
 # (tensorflow/lite/tools/optimize/quantize_weights.cc, kWeightsMinNumElementsDefault).
@@ -114,12 +115,21 @@ def find_half_branches(subject: Subject) -> Iterator[Finding]:
 
 
 def find_floats(subject: Subject) -> Iterator[Finding]:
-    """Yields the float constants of a file whose other constants are quantized."""
+    """Yields the float constants of a file whose other constants are quantized, but for kernels
+    that are faster so."""
+    kernels = {
+        tensor.buffer
+        for graph, operator in subject.operators()
+        if operator.name == "FULLY_CONNECTED"
+        for tensor in tensors_of(graph, operator.inputs[1:2])
+        if tensor.elements < SMALL_KERNEL
+    }
     constants = {
         (tensor.buffer, tensor.dtype): tensor
         for graph in subject.reachable
         for tensor in graph.tensors
         if tensor.data is not None and tensor.elements >= MIN_QUANTIZED_ELEMENTS
+        if tensor.dtype in QUANTIZED_TYPES or tensor.buffer not in kernels
     }
     quantized = [t for t in constants.values() if t.dtype in QUANTIZED_TYPES and t.scales]
     left = [t for t in constants.values() if t.dtype in FLOAT_TYPES]
