@@ -27,12 +27,10 @@ def widen_kernels(data: bytes, *, below: int = SMALL_KERNEL) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     for graph in model.subgraphs:
         for index, tensor in enumerate(graph.tensors):
+            if not 0 < count_levels(model, tensor) < below:
+                continue
             products = readers_of(graph, index)
-            if (
-                products
-                and 0 < count_levels(model, tensor) < below
-                and all(is_hybrid(model, graph, product, index) for product in products)
-            ):
+            if products and all(is_hybrid(model, graph, each, index) for each in products):
                 widen(model, tensor)
                 for product in products:
                     product.builtinOptions.asymmetricQuantizeInputs = False
