@@ -13,7 +13,7 @@ def main(module: str, job_path: Path) -> None:
     """Runs `main(job_path)` of a module and ends the process.
 
     What importing TensorFlow leaves is never looked through for garbage, and nothing is torn down
-    at the end: both together take 2 to 3 s of an export's 14 (LSTM of `topics`, 2 cores).
+    at the end: an export is short, so that both are a good part of it.
 
     Args:
         module: Whole name of a module whose `main` takes a path, and which writes nothing to files

@@ -164,13 +164,15 @@ def pieces(make_colours: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     recipe = load_recipe("transformer", overrides=settings)
     train(make_colours(folder / "colours.csv"), folder / "run", recipe=recipe)
-    compress(folder / "run", "half", CompressOptions(shrink=0.5, epochs=1))
+    compress(folder / "run", "half", CompressOptions(shrink=0.5))
     return folder / "run"
 
 
 def test_smaller_variant_ships_with_its_own_dimensions_and_tokens(pieces: Path) -> None:
     folder = RunFolder(pieces)
     record = json.loads((pieces / "variants" / "half" / "compress.json").read_text())
+    # As many epochs as the run, whose recipe asks for two.
+    assert (record["training"][0]["epochs"], record["options"]["epochs"]) == (2, 0)
     widths = record["training"][0]["widths"]
     assert widths["attention_0"] == {"key": "num_heads", "before": 4, "after": 2}
     assert widths["embedding"] == {"key": "embedding_dim", "before": 16, "after": 8}
