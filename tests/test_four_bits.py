@@ -66,6 +66,14 @@ def check_table(data: bytes, model: tf.keras.Model) -> None:
     # One of the text and, in a loop, one of the loop's body: the numbers stand there once.
     table, *others = tables
     assert {each.buffer for each in others} <= {table.buffer}
+    read = [
+        graph.tensors[index]
+        for graph in file.subgraphs
+        for op in graph.operators
+        for index in op.inputs
+    ]
+    types = {each.type for each in read if list(each.shape) == [400, 32]}
+    assert types == {schema.TensorType.INT4}
     halves = np.frombuffer(bytes(file.buffers[table.buffer].data), np.uint8)
     levels = np.stack([halves % 16, halves // 16], 1).ravel().astype(np.int64)
     levels = np.where(levels > 7, levels - 16, levels).reshape(400, 32)
