@@ -40,7 +40,7 @@ from tfpipe.devices.environment import OLDEST, NoEnvironmentError, parse_runtime
 from tfpipe.devices.local import LocalDevice
 from tfpipe.devices.runner import run_process
 from tfpipe.devices.runner_zip import runner_bytes
-from tfpipe.export.converter import convert_each
+from tfpipe.export.converter import convert_each, open_converter
 from tfpipe.export.model_file import able_lowerings, make_job
 from tfpipe.export.options import ExportOptions
 from tfpipe.export.target import TARGETS, ExportError, every_lowering
@@ -166,7 +166,9 @@ def make_files(subject: Subject, scheme: str, runtime: str) -> dict[str, dict[st
         model = subject.folder.read()["model"]
         lowerings = able_lowerings(every_lowering(model, target="cpu", scheme=scheme), job)
         made = {}
-        for lowering, found in convert_each(job, work, lowerings).items():
+        with open_converter("cpu") as child:
+            files = convert_each(job, work, lowerings, child)
+        for lowering, found in files.items():
             failed = isinstance(found, ExportError)
             made[lowering] = {"error": shorten(str(found))} if failed else {"path": str(found)}
         write_json_atomic(done, made)

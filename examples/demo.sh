@@ -6,9 +6,9 @@ runs=${1:?usage: demo.sh FOLDER}
 artifacts=()
 for model in lstm transformer; do
   tfpipe train topics --run "$runs/$model" --model "$model" --resume --format text
+  tfpipe export "$runs/$model" --scheme float32 --scheme dynamic_int8 --overwrite --format text
   for scheme in float32 dynamic_int8; do
     artifact="$runs/$model/exports/cpu-$scheme"
-    tfpipe export "$runs/$model" --scheme "$scheme" --overwrite --format text
     tfpipe verify "$artifact" --format text
     artifacts+=("$artifact")
   done

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +19,17 @@ from device_runner.manifest import (
     write_manifest,
 )
 from device_runner.signatures import bucket_name
+from tfpipe.export.child import Child
+from tfpipe.export.converter import open_converter
 from tfpipe.export.golden import write_golden
 from tfpipe.export.model_file import open_runtime, write_model
 from tfpipe.export.options import ExportOptions as ExportOptions
-from tfpipe.export.options import (
-    check_buckets,
-    check_quantized,
-    check_segments,
-    check_weight_bits,
-    default_name,
-)
-from tfpipe.export.target import TARGETS, possible_lowerings, require_package
+from tfpipe.export.plan import Plan, plan_export
+from tfpipe.export.target import TARGETS, ExportError
 from tfpipe.metrics import THRESHOLD
 from tfpipe.run_folder import RunFolder
-from tfpipe.staging import check_name, staging_folder
-from tfpipe.variant import (
-    is_quantized,
-    load_tokenizer,
-    read_recipe,
-    vocabulary_path,
-    weight_bits,
-)
+from tfpipe.staging import staging_folder
+from tfpipe.variant import load_tokenizer, vocabulary_path
 from tfpipe.versions import now, read_versions
 
 # What of check.json is told at once.
@@ -65,33 +57,61 @@ def export_artifact(
         FileExistsError: The name is taken and `overwrite` is False.
         ValueError: Not a finished run, no such variant, or a bad name.
     """
-    options = options or ExportOptions()
+    plan = plan_export(RunFolder(Path(run)), options or ExportOptions(), overwrite=overwrite)
+    with open_converter(plan.options.target) as child:
+        return make_artifact(plan, child)
+
+
+def export_schemes(
+    run: str | Path, options: ExportOptions, schemes: Iterable[str], *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Exports a variant of a run in several schemes, which takes less time than one by one: their
+    files are made by one process.
+
+    Nothing is made unless each of them can be asked for. One that fails later does not keep the
+    others from being made.
+
+    Args:
+        run: The run folder.
+        options: What to make; its scheme and its name count for nothing.
+        schemes: Types of weights and activations; one that is there twice is made once.
+        overwrite: Whether artifacts of the same names are replaced.
+
+    Returns:
+        {"artifacts": [what `export_artifact` returns], "failures": [{"scheme", "error"}]}.
+
+    Raises:
+        ExportError: The target does not take the model in one of the schemes.
+        FileExistsError: One of the names is taken and `overwrite` is False.
+        ValueError: Not a finished run, or no such variant.
+    """
     folder = RunFolder(Path(run))
-    content = {**folder.read(), "recipe": read_recipe(folder, options.variant)}
-    if is_quantized(folder, options.variant):
-        check_quantized(options)
-    check_weight_bits(options, weight_bits(folder, options.variant))
-    length = content["recipe"]["data"]["sequence_length"]
-    lowerings = possible_lowerings(
-        content["model"],
-        target=options.target,
-        scheme=options.scheme,
-        lowering=options.lowering,
-        sequence_length=length,
-    )
-    check_buckets(options, content["model"])
-    check_segments(options)
-    require_package(options.target)
-    name = check_name(options.name or default_name(options))
-    destination = folder.export(name)
-    if destination.exists() and not overwrite:
-        raise FileExistsError(
-            f"artifact={str(destination)!r} exists. Give --overwrite to replace it, or another "
-            "name with --as."
-        )
+    plans = [
+        plan_export(folder, replace(options, scheme=scheme, name=None), overwrite=overwrite)
+        for scheme in dict.fromkeys(schemes)
+    ]
+    result: dict[str, Any] = {"artifacts": [], "failures": []}
+    with open_converter(options.target) as child:
+        for plan in plans:
+            try:
+                result["artifacts"].append(make_artifact(plan, child))
+            except ExportError as error:
+                failure = {"scheme": plan.options.scheme, "error": str(error)}
+                result["failures"].append(failure)
+    return result
+
+
+def make_artifact(plan: Plan, child: Child) -> dict[str, Any]:
+    """Makes an artifact; returns what `export_artifact` returns.
+
+    Raises:
+        ExportError: The converter failed.
+    """
+    folder, options = plan.folder, plan.options
     device, found = open_runtime(options)
+    destination = folder.export(plan.name)
     with staging_folder(destination) as staging:
-        facts = write_model(staging, folder, options, lowerings, device)
+        facts = write_model(staging, folder, options, plan.lowerings, device, child)
         facts["proof"] = found
         tokenizer = load_tokenizer(folder, options.variant)
         model = staging / TARGETS[options.target].model_file
@@ -102,7 +122,7 @@ def export_artifact(
         shutil.copyfile(vocabulary_path(folder, options.variant), staging / VOCABULARY_FILE)
         shutil.copyfile(folder.labels, staging / LABELS_FILE)
         write_json_atomic(staging / "check.json", facts)
-        manifest = make_manifest(staging, name, options, content, facts, tokenizer)
+        manifest = make_manifest(staging, plan, facts, tokenizer)
         write_manifest(staging, manifest)
     return describe_artifact(destination, manifest, facts)
 
@@ -118,14 +138,10 @@ def describe_artifact(path: Path, manifest: Manifest, facts: dict[str, Any]) -> 
 
 
 def make_manifest(
-    staging: Path,
-    name: str,
-    options: ExportOptions,
-    content: dict[str, Any],
-    facts: dict[str, Any],
-    tokenizer: Tokenizer,
+    staging: Path, plan: Plan, facts: dict[str, Any], tokenizer: Tokenizer
 ) -> Manifest:
     """Returns the manifest of the files in `staging`."""
+    options, content = plan.options, plan.content
     length = content["recipe"]["data"]["sequence_length"]
     labels = (staging / LABELS_FILE).read_text("utf-8").split("\n")[:-1]
     model_file = TARGETS[options.target].model_file
@@ -135,7 +151,7 @@ def make_manifest(
         for file in (model_file, VOCABULARY_FILE, LABELS_FILE, GOLDEN_FILE, *extra_files)
     }
     return Manifest(
-        name=name,
+        name=plan.name,
         task=content["task"],
         multi_label=content["multi_label"],
         model=content["model"],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfpipe.devices import Device, RunnerDiedError
+from tfpipe.export.child import Child
 from tfpipe.export.converter import KERAS_FILE, convert_each
 from tfpipe.export.target import ExportError
 from tfpipe.run_model import run_model
@@ -51,6 +52,7 @@ def convert_fastest(
     *,
     token_ids: NDArray[np.int32],
     device: Device,
+    child: Child,
 ) -> tuple[Path, str, list[dict[str, Any]]]:
     """Converts a job in every lowering, runs all of them, and takes the fastest right one.
 
@@ -60,6 +62,7 @@ def convert_fastest(
         lowerings: At least one, the most promising first.
         token_ids: int32 `(n, sequence_length)` of real texts, to check and to measure with.
         device: Where the files are run.
+        child: Where they are made.
 
     Returns:
         Its file, its lowering, and every `Candidate` as a dict.
@@ -69,7 +72,7 @@ def convert_fastest(
     """
     np.save(work / PROBE_FILE, token_ids)
     found = [Candidate(lowering) for lowering in lowerings]
-    made = convert_each({**job, "probe": str(work / PROBE_FILE)}, work, lowerings)
+    made = convert_each({**job, "probe": str(work / PROBE_FILE)}, work, lowerings, child)
     files = {}
     for candidate in found:
         path = made[candidate.lowering]

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfpipe.export.child import LOG_FILE, Child
 from tfpipe.export.target import TARGETS, ExportError
 
 # An unrolled LSTM of 256 steps in int8 takes two minutes on two slow cores.
 TIME_LIMIT_SECONDS = 900
-LOG_FILE = "log.txt"
-# TensorFlow imports Keras 3, and with it scikit-learn and SciPy, unless it is told to import
-# tf_keras, which the models are made of.
-CHILD_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_USE_LEGACY_KERAS": "1"}
 # Written by the child when the run, not the converter, is at fault: the whole message.
 REFUSAL_FILE = "refusal.txt"
 # Written by the child beside the job's "probe": float32 (n, num_classes), Keras' probabilities.
@@ -35,8 +28,21 @@ OP_AT_FAULT = re.compile(
 )
 
 
-def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT_SECONDS) -> Path:
-    """Runs the converter of the job's target in `folder`; returns the file it wrote.
+def open_converter(target: str) -> Child:
+    """Returns a process for the jobs of a target; nothing is started yet."""
+    return Child(TARGETS[target].converter)
+
+
+def convert(
+    job: dict[str, Any], folder: Path, child: Child, *, time_limit: float = TIME_LIMIT_SECONDS
+) -> Path:
+    """Makes a job's model file; returns its path.
+
+    Args:
+        job: A job with its lowering.
+        folder: Gets the file.
+        child: Of `open_converter` for the job's target.
+        time_limit: Seconds until the child is ended.
 
     Raises:
         ExportError: The run cannot be exported, or the child failed, was killed by a signal, or
@@ -44,7 +50,7 @@ def convert(job: dict[str, Any], folder: Path, *, time_limit: float = TIME_LIMIT
             ends with the log's last lines.
     """
     output = output_path(job, folder)
-    error = run_child({**job, "output": str(output)}, folder, time_limit)
+    error = child.run({**job, "output": str(output)}, folder, time_limit)
     if error or not output.is_file():
         raise ExportError(describe_fault(job["scheme"], job["lowering"], error, folder))
     return output
@@ -54,18 +60,20 @@ def convert_each(
     job: dict[str, Any],
     work: Path,
     lowerings: Sequence[str],
+    child: Child,
     *,
     time_limit: float = TIME_LIMIT_SECONDS,
 ) -> dict[str, Path | ExportError]:
-    """Runs the converter for several lowerings of one job, the file of each in a folder of `work`.
+    """Makes the files of several lowerings of one job, each in a folder of `work`.
 
-    One child makes all of them: importing TensorFlow takes longer than converting a small model.
-    Where it ends early, the lowering that it was at is at fault, and another child goes on.
+    The child loads the model once for all of them. Where it ends early, the lowering that it was at
+    is at fault, and it is started again for the rest.
 
     Args:
         job: A job of target cpu, without its lowering.
         work: Gets a folder for every lowering.
         lowerings: What to make, in this order.
+        child: Of `open_converter` for the job's target.
         time_limit: Seconds for each lowering.
 
     Returns:
@@ -78,7 +86,7 @@ def convert_each(
     while left := [lowering for lowering in lowerings if lowering not in found]:
         folder = work / left[0]
         paths = {lowering: str(outputs[lowering]) for lowering in left}
-        error = run_child({**job, "outputs": paths}, folder, time_limit * len(left))
+        error = child.run({**job, "outputs": paths}, folder, time_limit * len(left))
         for lowering in left:
             if not outputs[lowering].is_file():
                 found[lowering] = ExportError(
@@ -110,37 +118,11 @@ def run_job(
         ExportError: As for `convert`.
     """
     output = Path(job["output"])
-    error = run_child(job, folder, time_limit, module)
+    with Child(module) as child:
+        error = child.run(job, folder, time_limit)
     if error or not output.is_file():
         raise ExportError(describe_end(what, error, folder))
     return output
-
-
-def run_child(
-    job: dict[str, Any], folder: Path, time_limit: float, module: str | None = None
-) -> int | str:
-    """Runs the target's converter, or another module, on a job, its log in `folder`; returns its
-    exit code, or that it took too long."""
-    job_path = folder / "job.json"
-    job_path.write_text(json.dumps(job), "utf-8")
-    with (folder / LOG_FILE).open("wb") as log:
-        try:
-            return subprocess.run(
-                # -P: nothing in the user's present folder may stand in for a module.
-                [
-                    *(sys.executable, "-P", "-m", "tfpipe.export.child"),
-                    module or TARGETS[job["target"]].converter,
-                    str(job_path),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=time_limit,
-                env={**os.environ, **CHILD_ENVIRONMENT},
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return f"not done after {time_limit:g} s"
 
 
 def describe_fault(scheme: str, lowering: str, error: int | str, folder: Path) -> str:

@@ -17,6 +17,7 @@ from tfpipe.devices.environment import NoEnvironmentError, parse_runtime
 from tfpipe.export.buckets import choose_buckets
 from tfpipe.export.calibration import calibration_ids, probe_ids
 from tfpipe.export.candidates import convert_fastest
+from tfpipe.export.child import Child
 from tfpipe.export.converter import FACTS_FILE, convert
 from tfpipe.export.edgetpu import finish_edgetpu
 from tfpipe.export.mediapipe import write_for_mediapipe
@@ -43,6 +44,7 @@ def write_model(
     options: ExportOptions,
     lowerings: Sequence[str],
     device: Device,
+    child: Child,
 ) -> dict[str, Any]:
     """Converts the variant into `staging`, with a work folder beside it; returns check.json's
     content."""
@@ -55,11 +57,11 @@ def write_model(
     candidates: list[dict[str, Any]] = []
     lowering = lowerings[0]
     if len(lowerings) == 1:
-        path = convert({**job, "lowering": lowering}, work)
+        path = convert({**job, "lowering": lowering}, work, child)
     else:
         token_ids = probe_ids(folder, tokenizer, length)
         path, lowering, candidates = convert_fastest(
-            job, work, lowerings, token_ids=token_ids, device=device
+            job, work, lowerings, token_ids=token_ids, device=device, child=child
         )
     imported = folder.read()["model"] in IMPORTED_MODELS
     mediapipe = write_for_mediapipe(

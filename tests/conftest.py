@@ -19,6 +19,7 @@ import pytest
 
 from device_runner.encode import format_vocabulary
 from device_runner.manifest import Manifest, classification_signature, write_manifest
+from tfpipe.export.child import JOB_FILE, Child
 
 SEQUENCE_LENGTH = 8
 VOCABULARY = ["<PAD>", "<START>", "<UNKNOWN>", *(f"w{i}" for i in range(17))]
@@ -293,14 +294,12 @@ def exported_run(trained_runs: dict[str, Path]) -> Path:
     return trained_runs["lstm"]
 
 
-def run_child_here(
-    job: dict[str, Any], folder: Path, _: float, module: str = "tfpipe.export.convert"
-) -> int:
-    """`tfpipe.export.converter.run_child` in this process, which has TensorFlow loaded already."""
-    path = folder / "job.json"
+def run_here(child: Child, job: dict[str, Any], folder: Path, _: float) -> int:
+    """`Child.run` in this process, which has TensorFlow loaded already."""
+    path = folder / JOB_FILE
     path.write_text(json.dumps(job))
     try:
-        importlib.import_module(module).main(path)
+        importlib.import_module(child.module).main(path)
     except SystemExit as error:
         return int(str(error.code))
     return 0
@@ -310,7 +309,7 @@ def run_child_here(
 def in_process() -> Iterator[None]:
     """Converts for a CPU, and compares layers, without a process of its own each time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tfpipe.export.converter.run_child", run_child_here)
+        patch.setattr(Child, "run", run_here)
         yield
 
 

@@ -15,6 +15,7 @@ from tfpipe.run_model import ModelRun
 JOB = {"scheme": "int8"}
 TOKEN_IDS = np.ones((4, 8), np.int32)
 KERAS = np.full((4, 2), 0.5, np.float32)
+CHILD = object()
 
 
 class FakeDevice:
@@ -37,7 +38,8 @@ def choose(tmp_path, monkeypatch):
     """Runs convert_fastest with files of the given sizes and mean errors; None: not converted."""
 
     def run(files, device):
-        def convert_each(job, work, lowerings):
+        def convert_each(job, work, lowerings, child):
+            assert child is CHILD
             assert np.array_equal(np.load(job["probe"]), TOKEN_IDS)
             np.save(work / KERAS_FILE, KERAS)
             return {lowering: make_file(lowering, work / lowering) for lowering in lowerings}
@@ -61,7 +63,7 @@ def choose(tmp_path, monkeypatch):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         path, lowering, found = convert_fastest(
-            JOB, work, list(files), token_ids=TOKEN_IDS, device=device
+            JOB, work, list(files), token_ids=TOKEN_IDS, device=device, child=CHILD
         )
         assert path == work / lowering / "out"
         return lowering, {entry["lowering"]: entry for entry in found}

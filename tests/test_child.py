@@ -1,48 +1,115 @@
-"""The process of a conversion job: what it runs, how it ends."""
+"""The process of conversion jobs: what it runs, what its jobs share, how it ends."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-Run = Callable[[str], subprocess.CompletedProcess[str]]
+from tfpipe.export.child import LOG_FILE, Child
+
+Run = Callable[..., int | str]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Returns how a process ended whose module has this `main`, which gets the job file's path."""
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Child]:
+    """Makes a process whose module has this `main`, which gets the job file's path."""
 
-    def _run(body: str) -> subprocess.CompletedProcess[str]:
-        lines = "\n    ".join(body.splitlines())
+    def make(body: str) -> Child:
+        lines = "\n    ".join(["job = json.loads(path.read_text())", *body.splitlines()])
         (tmp_path / "some_module.py").write_text(
-            f"import atexit, gc, sys\ndef main(path):\n    {lines}\n"
+            f"import atexit, gc, json, os, sys, time\ndef main(path):\n    {lines}\n"
         )
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "tfpipe.export.child", "some_module", "job.json"],
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return Child("some_module")
 
-    return _run
+    return make
 
 
-def test_main_gets_the_job_and_nothing_is_torn_down(run: Run) -> None:
-    ended = run(
-        "atexit.register(print, 'torn down')\n"
-        "print(path.name, gc.isenabled(), gc.get_freeze_count() > 0, end='')"
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "job.json True True", "")
+@pytest.fixture
+def do(tmp_path: Path) -> Run:
+    """Does a job in a folder of that name; returns what `Child.run` does."""
+
+    def _do(child: Child, name: str, time_limit: float = 60, **job: Any) -> int | str:
+        (tmp_path / name).mkdir()
+        return child.run(job, tmp_path / name, time_limit)
+
+    return _do
 
 
-def test_exit_code_and_traceback_of_main_are_those_of_the_process(run: Run) -> None:
-    assert run("sys.exit(3)").returncode == 3
-    failed = run("raise OSError('no room')")
-    assert failed.returncode == 1
-    assert failed.stderr.endswith("OSError: no room\n")
+def test_jobs_share_a_process_and_each_has_its_own_log(
+    child: Callable[[str], Child], do: Run, tmp_path: Path
+) -> None:
+    with child("print(os.getpid(), job['x'])\nos.system('echo of a native program >&2')") as one:
+        assert [do(one, "a", x="ä"), do(one, "b", x=2)] == [0, 0]
+    first, second = [(tmp_path / name / LOG_FILE).read_text("utf-8") for name in "ab"]
+    assert first.split()[0] == second.split()[0] != str(os.getpid())
+    assert first.endswith(" ä\nof a native program\n") or first.startswith("of a native program")
+    assert " 2\n" in second and "ä" not in second
+
+
+def test_leaving_the_block_ends_the_process_without_tearing_it_down(
+    child: Callable[[str], Child], do: Run, tmp_path: Path
+) -> None:
+    body = "atexit.register(print, 'torn down')\nprint(os.getpid(), gc.get_freeze_count() > 0)"
+    with child(body) as one:
+        assert do(one, "a") == 0
+    pid, frozen = (tmp_path / "a" / LOG_FILE).read_text().split()
+    assert frozen == "True"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_child_without_a_job_starts_nothing() -> None:
+    with Child("no_such_module"):
+        pass
+
+
+def test_after_a_job_that_ended_it_the_process_is_started_again(
+    child: Callable[[str], Child], do: Run, tmp_path: Path
+) -> None:
+    body = ["print(os.getpid())", "'code' in job and sys.exit(job['code'])", "job and os.abort()"]
+    with child("\n".join(body)) as one:
+        ends = [do(one, "a"), do(one, "b", code=3), do(one, "c"), do(one, "d", signal=True)]
+        assert ends == [0, 3, 0, -6]
+        assert do(one, "e") == 0
+    a, b, c, _, e = [(tmp_path / name / LOG_FILE).read_text().split()[:1] for name in "abcde"]
+    assert a == b != c != e
+
+
+def test_traceback_is_in_the_log(child: Callable[[str], Child], do: Run, tmp_path: Path) -> None:
+    with child("raise OSError('no room')") as one:
+        assert do(one, "a") == 1
+    assert (tmp_path / "a" / LOG_FILE).read_text().endswith("OSError: no room\n")
+
+
+def test_module_that_is_not_there_is_in_the_log(do: Run, tmp_path: Path) -> None:
+    with Child("no_such_module") as one:
+        assert do(one, "a") == 1
+    assert "No module named 'no_such_module'" in (tmp_path / "a" / LOG_FILE).read_text()
+
+
+def test_late_job_ends_the_process_and_the_next_one_has_its_own_time(
+    child: Callable[[str], Child], do: Run
+) -> None:
+    with child("time.sleep(job['seconds'])") as one:
+        assert do(one, "a", 2, seconds=60) == "not done after 2 s"
+        assert do(one, "b", 30, seconds=0) == 0
+
+
+def test_interrupted_wait_ends_the_process(
+    child: Callable[[str], Child], do: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    def interrupt(process: Any, _: Path) -> bytes:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfpipe.export.child.ask", interrupt)
+    with pytest.raises(KeyboardInterrupt), child("time.sleep(60)") as one:
+        do(one, "a")
+    assert started[0].returncode == -9

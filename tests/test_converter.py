@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tfpipe.export import converter
-from tfpipe.export.converter import REFUSAL_FILE, convert, convert_each, run_job
+from tfpipe.export.child import DONE
+from tfpipe.export.converter import REFUSAL_FILE, open_converter, run_job
 from tfpipe.export.target import ExportError
 
 JOB = {
@@ -24,21 +27,39 @@ JOB = {
 
 @pytest.fixture
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Puts a program in the place of Python; returns the folder of its job."""
+    """Puts a program in the place of Python, which is run for each job; returns a job's folder."""
 
     def make(program: str) -> Path:
         path = tmp_path / "python"
         path.write_text(
             f"#!{sys.executable}\nimport json, os, pathlib, signal, sys, time\n"
-            "job = json.loads(pathlib.Path(sys.argv[-1]).read_text())\n" + program
+            "for line in sys.stdin:\n"
+            "    job_path = pathlib.Path(json.loads(line))\n"
+            "    log = os.open(job_path.with_name('log.txt'), os.O_WRONLY | os.O_CREAT)\n"
+            "    answers = os.dup(1); os.dup2(log, 1); os.dup2(log, 2)\n"
+            "    job = json.loads(job_path.read_text())\n"
+            + textwrap.indent(program, "    ")
+            + f"\n    os.write(answers, {DONE!r})\n"
         )
         path.chmod(0o755)
-        monkeypatch.setattr(converter.sys, "executable", str(path))
+        monkeypatch.setattr(sys, "executable", str(path))
         folder = tmp_path / "work"
         folder.mkdir()
         return folder
 
     return make
+
+
+def convert(job: dict[str, Any], folder: Path, **limits: float) -> Path:
+    with open_converter(job["target"]) as child:
+        return converter.convert(job, folder, child, **limits)
+
+
+def convert_each(
+    job: dict[str, Any], folder: Path, lowerings: list[str], **limits: float
+) -> dict[str, Path | ExportError]:
+    with open_converter(job["target"]) as child:
+        return converter.convert_each(job, folder, lowerings, child, **limits)
 
 
 def test_file_of_the_child_is_returned(child: Callable[[str], Path]) -> None:
@@ -49,7 +70,7 @@ def test_file_of_the_child_is_returned(child: Callable[[str], Path]) -> None:
 def test_child_runs_the_converter_and_no_module_of_the_present_folder(
     child: Callable[[str], Path],
 ) -> None:
-    folder = child("pathlib.Path(job['output']).write_text(' '.join(sys.argv[1:-1]))")
+    folder = child("pathlib.Path(job['output']).write_text(' '.join(sys.argv[1:]))")
     assert convert(JOB, folder).read_text() == "-P -m tfpipe.export.child tfpipe.export.convert"
 
 
@@ -75,7 +96,7 @@ def test_job_of_another_module_returns_its_file_or_says_how_it_died(
 ) -> None:
     folder = child(
         "if job['dies']:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "pathlib.Path(job['output']).write_text(sys.argv[-2])"
+        "pathlib.Path(job['output']).write_text(sys.argv[-1])"
     )
     job = {"target": "cpu", "output": str(tmp_path / "out.json")}
     with pytest.raises(ExportError, match=r"looking: the converter's process was ended by SIGKILL"):
@@ -148,7 +169,7 @@ def test_time_limit_ends_the_child(child: Callable[[str], Path], tmp_path: Path)
 
 def test_refusal_is_the_whole_message(child: Callable[[str], Path]) -> None:
     folder = child(
-        f"(pathlib.Path(sys.argv[-1]).parent / {REFUSAL_FILE!r}).write_text('Bad run: ä.', 'utf-8')"
+        f"(job_path.parent / {REFUSAL_FILE!r}).write_text('Bad run: ä.', 'utf-8')"
         "\nprint('noise'); sys.exit(1)"
     )
     with pytest.raises(ExportError, match="^Bad run: ä.$"):
@@ -161,7 +182,7 @@ MAKER = f"""
 print("starts with", *job["outputs"], flush=True)
 for lowering, output in job["outputs"].items():
     if lowering == "refused":
-        (pathlib.Path(sys.argv[-1]).parent / {REFUSAL_FILE!r}).write_text("Bad run.", "utf-8")
+        (job_path.parent / {REFUSAL_FILE!r}).write_text("Bad run.", "utf-8")
         sys.exit(1)
     if lowering.startswith("bad"):
         print(f"last words of {{lowering}}", flush=True)

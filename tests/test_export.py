@@ -9,22 +9,27 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from click.testing import CliRunner
 
 import tfpipe
 from device_runner.artifact import read_artifact
 from tfpipe.check.context import tensors_of
 from tfpipe.check.parse import read_model
+from tfpipe.cli import cli
 from tfpipe.config import MODEL_NAMES, load_recipe
 from tfpipe.export import artifact as artifact_module
-from tfpipe.export import model_file
-from tfpipe.export.artifact import ExportOptions, export_artifact
+from tfpipe.export import child as child_module
+from tfpipe.export import model_file, plan
+from tfpipe.export.artifact import ExportOptions, export_artifact, export_schemes
 from tfpipe.export.calibration import CALIBRATION_INPUTS, calibration_ids
+from tfpipe.export.child import Child
 from tfpipe.export.golden import HOSTILE_TEXTS
 from tfpipe.export.target import (
     TARGETS,
@@ -76,14 +81,14 @@ def run(exported_run: Path, tmp_path: Path) -> Path:
 def quick_convert(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Gives the run's own float32 file for every conversion: what is tested is all around it."""
 
-    def convert(job: dict[str, Any], folder: Path) -> Path:
+    def convert(job: dict[str, Any], folder: Path, child: Child) -> Path:
         return Path(shutil.copy(run / "exports" / "cpu-float32" / "model.tflite", folder / "out"))
 
     def first_lowering(*request: Any, **options: Any) -> tuple[str, ...]:
         return possible_lowerings(*request, **options)[:1]
 
     monkeypatch.setattr(model_file, "convert", convert)
-    monkeypatch.setattr(artifact_module, "possible_lowerings", first_lowering)
+    monkeypatch.setattr(plan, "possible_lowerings", first_lowering)
     return run
 
 
@@ -243,6 +248,74 @@ def test_overwrite_replaces_the_whole_folder(quick_convert: Path) -> None:
     assert not (old / "verify.json").exists(), "the new file is not verified yet"
     assert read_artifact(old).manifest.created >= created
     assert [path.name for path in (quick_convert / "exports").iterdir()] == ["cpu-float32"]
+
+
+def test_schemes_share_a_process_and_make_the_files_that_each_makes_alone(
+    trained_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained_runs["transformer"], tmp_path / "run"))
+    schemes = ["int8", "float32", "dynamic_int8", "int8"]
+    start, started = child_module.start, []
+
+    def count(*arguments: Any) -> Any:
+        started.append(arguments)
+        return start(*arguments)
+
+    monkeypatch.setattr(child_module, "start", count)
+    options = ExportOptions(lowering="static", name="unused")
+    together = export_schemes(run, options, schemes)
+    assert len(started) == 1 and together["failures"] == []
+    assert [made["name"] for made in together["artifacts"]] == [
+        "cpu-int8", "cpu-float32", "cpu-dynamic_int8",
+    ]  # fmt: skip
+    # Ranges of int8 differ in their last bits from one observation to the next.
+    for made in together["artifacts"][1:]:
+        alone = export_artifact(run, replace(options, scheme=made["scheme"], name="alone"))
+        assert alone["sha256"] == made["sha256"]
+        shutil.rmtree(run / "exports" / "alone")
+    assert len(started) == 3
+
+
+def test_none_of_several_schemes_is_made_unless_all_can_be_asked_for(quick_convert: Path) -> None:
+    before = contents(quick_convert)
+    with pytest.raises(ExportError, match="scheme='int3' does not run"):
+        export_schemes(quick_convert, ExportOptions(), ["dynamic_int8", "int3"])
+    with pytest.raises(FileExistsError, match="cpu-float32' exists"):
+        export_schemes(quick_convert, ExportOptions(), ["dynamic_int8", "float32"])
+    assert contents(quick_convert) == before
+
+
+def test_a_scheme_that_fails_keeps_no_other_from_being_made(
+    quick_convert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = model_file.convert
+
+    def fail_some(job: dict[str, Any], folder: Path, child: Child) -> Path:
+        if job["scheme"] == "float16":
+            raise ExportError("the converter's process was ended by SIGABRT")
+        return convert(job, folder, child)
+
+    monkeypatch.setattr(model_file, "convert", fail_some)
+    arguments = ["--scheme", "dynamic_int8", "--scheme", "float16", "--scheme", "float32"]
+    done = CliRunner().invoke(cli, ["export", str(quick_convert), "--overwrite", *arguments])
+    assert done.exit_code == 1
+    assert done.stderr == "Error: the converter's process was ended by SIGABRT\n"
+    said = json.loads(done.stdout)
+    assert [made["name"] for made in said["artifacts"]] == ["cpu-dynamic_int8", "cpu-float32"]
+    assert [failure["scheme"] for failure in said["failures"]] == ["float16"]
+    folders = sorted(path.name for path in (quick_convert / "exports").iterdir())
+    assert folders == ["cpu-dynamic_int8", "cpu-float32"]
+
+
+def test_several_schemes_as_text_and_their_names(quick_convert: Path) -> None:
+    call = ["export", str(quick_convert), "--scheme", "dynamic_int8", "--scheme", "float16"]
+    refused = CliRunner().invoke(cli, [*call, "--as", "mine"])
+    assert refused.exit_code == 2 and "--as names one artifact. Give one --scheme" in refused.output
+    done = CliRunner().invoke(cli, [*call, "--format", "text"])
+    assert done.exit_code == 0
+    facts = [block.splitlines() for block in done.stdout.split("\n\n")]
+    names = [line.split()[1] for block in facts for line in block if line.startswith("name ")]
+    assert names == ["cpu-dynamic_int8", "cpu-float16"]
 
 
 @pytest.mark.parametrize("error", [ExportError, KeyboardInterrupt, OSError, MemoryError])

@@ -61,7 +61,7 @@ def test_done_lines_are_kept_and_a_failed_export_fails_the_command(
     assert "| lstm | 64 | auto: loop | float32 | 5 | 12 | 10 | – |" in text
     assert "| lstm | 64 | unrolled | int8 | 5 | 12 | 10 | – |" in text
     assert "| transformer | 64 | auto | int8 | **the op is too large** | 12 | 10 | – |" in text
-    assert "together" not in text
+    assert "lstm of the demo: " not in text
     assert "Error: lowering=unrolled with sequence_length=1025" in text
 
 
@@ -69,5 +69,8 @@ def test_schemes_of_the_demo_are_summed_up(lengths: ModuleType) -> None:
     row = {"model": lengths.DEMO, "lowering": "auto", "length": 40, "took": "loop", "error": None}
     cost = {"seconds": 12.3, "cpu_seconds": 9.9, "load_average": 0.5, "size_bytes": 1000}
     rows = [{**row, **cost, "scheme": scheme} for scheme in ("float32", "int8")]
-    page = lengths.format_page(rows, {"cpu_model": "X", "num_cores": 2, "os": "Y"})
-    assert "lstm of the demo: 2 schemes in 25 s together." in page
+    machine = {"cpu_model": "X", "num_cores": 2, "os": "Y"}
+    assert "lstm of the demo: 2 schemes in 25 s.\n" in lengths.format_page(rows, machine)
+    rows += [{**row, **cost, "scheme": "float32, int8", "seconds": 20.4}]
+    page = lengths.format_page(rows, machine)
+    assert "lstm of the demo: 2 schemes in 25 s, by one call in 20 s.\n" in page

@@ -14,7 +14,7 @@ from tfpipe.cli.compare import compare
 from tfpipe.cli.compress import compress
 from tfpipe.cli.devices import deploy, list_devices, runner
 from tfpipe.cli.keras import find_run, keras_options
-from tfpipe.cli.output import Commands, format_export, format_option, print_result
+from tfpipe.cli.output import Commands, format_export, format_exports, format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
 from tfpipe.cli.predict import predict
 from tfpipe.cli.serve import serve
@@ -94,7 +94,12 @@ def train(data: str, run: Path, **options: Any) -> None:
 @cli.command()
 @click.argument("run", type=RUN, required=False)
 @click.option("--target", default="cpu", show_default=True, help="cpu, gpu, edgetpu, onnx or web.")
-@click.option("--scheme", help="float32, float16, dynamic_int8, dynamic_int4 or int8.")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    help="float32, float16, dynamic_int8, dynamic_int4 or int8; several: an artifact of each.",
+)
 @click.option(
     "--lowering",
     default="auto",
@@ -119,7 +124,12 @@ def train(data: str, run: Path, **options: Any) -> None:
 @keras_options
 @format_option
 def export(
-    run: Path | None, keras_file: Path | None, overwrite: bool, output_format: str, **options: Any
+    run: Path | None,
+    keras_file: Path | None,
+    schemes: tuple[str, ...],
+    overwrite: bool,
+    output_format: str,
+    **options: Any,
 ) -> None:
     """Export a trained run for one target; `tfpipe verify` proves the file.
 
@@ -128,15 +138,24 @@ def export(
     \b
     Example:
       tfpipe export runs/topics --target cpu --scheme int8
+      tfpipe export runs/topics --scheme float32 --scheme dynamic_int8
       tfpipe export runs/mine --keras model.keras --vocabulary words.txt \\
         --labels labels.txt --data texts.csv --scheme int8
     """
+    if options["name"] and len(schemes) > 1:
+        raise click.UsageError("--as names one artifact. Give one --scheme, or leave --as out.")
     run = find_run(run, keras_file, options, overwrite=overwrite)
-    from tfpipe.export.artifact import ExportOptions, export_artifact
+    from tfpipe.export.artifact import ExportOptions, export_artifact, export_schemes
     from tfpipe.export.target import default_scheme
 
-    options["scheme"] = options["scheme"] or default_scheme(options["target"])
-    result = export_artifact(run, ExportOptions(**options), overwrite=overwrite)
+    if len(schemes) > 1:
+        made = export_schemes(run, ExportOptions(**options), schemes, overwrite=overwrite)
+        print_result(made, output_format, format_exports)
+        if made["failures"]:
+            raise click.ClickException("\n".join(entry["error"] for entry in made["failures"]))
+        return
+    scheme = schemes[0] if schemes else default_scheme(options["target"])
+    result = export_artifact(run, ExportOptions(scheme=scheme, **options), overwrite=overwrite)
     print_result(result, output_format, format_export)
 
 

@@ -82,6 +82,11 @@ def format_export(result: dict[str, Any]) -> str:
     return format_lines({**result, "mediapipe": f"no: {reason}" if reason else "yes"})
 
 
+def format_exports(result: dict[str, Any]) -> str:
+    """Returns the facts of several artifacts, one after the other."""
+    return "\n\n".join(map(format_export, result["artifacts"]))
+
+
 def format_training(result: dict[str, Any]) -> str:
     """Returns a training's outcome beside its honest baselines."""
     test, baseline = result["metrics"]["test"], result["metrics"]["baseline"]
