@@ -59,6 +59,8 @@ class Child:
         path, log = folder / JOB_FILE, folder / LOG_FILE
         path.write_text(json.dumps(job), "utf-8")
         log.write_bytes(b"")
+        if self._process is not None and self._process.poll() is not None:
+            self._end(self._process)  # the system ended it between two jobs
         process = self._process = self._process or start(self.module, log)
         late = threading.Event()
 
@@ -75,7 +77,7 @@ class Child:
             raise
         finally:
             timer.cancel()
-        if answer == DONE:
+        if answer == DONE and not late.is_set():
             return 0
         code = self._end(process)
         return f"not done after {time_limit:g} s" if late.is_set() else code

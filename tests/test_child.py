@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ def test_after_a_job_that_ended_it_the_process_is_started_again(
         assert do(one, "e") == 0
     a, b, c, _, e = [(tmp_path / name / LOG_FILE).read_text().split()[:1] for name in "abcde"]
     assert a == b != c != e
+
+
+def test_process_that_the_system_ended_between_two_jobs_is_no_fault_of_the_next(
+    child: Callable[[str], Child], do: Run, tmp_path: Path
+) -> None:
+    with child("print(os.getpid())") as one:
+        assert do(one, "a") == 0
+        pid = int((tmp_path / "a" / LOG_FILE).read_text())
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert do(one, "b") == 0
 
 
 def test_traceback_is_in_the_log(child: Callable[[str], Child], do: Run, tmp_path: Path) -> None:
