@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import read
-from compression_tables import write_methods, write_smaller, write_students
+from compression_tables import write_methods, write_smaller
 from datasets import make_dataset
 
 from tfpipe.data import PACKAGED
@@ -73,17 +73,6 @@ SMALLER = {
     "shrink 0.8": Cell(("--shrink", "0.8"), "dynamic_int8"),
     "shrink 0.5, taught": Cell(("--shrink", "0.5", "TEACHERS"), "dynamic_int8"),
 }
-# name → who teaches, beside the labels; "RUNS" stands for those of MODELS
-TEACHERS: dict[str, tuple[str, ...]] = {
-    "alone": (),
-    "taught by both": ("RUNS",),
-    "taught by TF-IDF": ("--teacher", "tfidf"),
-}
-# name → (model, recipe values)
-STUDENTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "average": ("average", ()),
-    "lstm of 16 units": ("lstm", ("model.units=16", "model.embedding_dim=32")),
-}
 
 
 def tfpipe(*arguments: str | Path) -> None:
@@ -110,13 +99,6 @@ class Benchmark:
         """Returns the folder of a model's run."""
         return self.runs / self.name / (model if self.seed == 1 else f"{model}-{self.seed}")
 
-    def student(self, name: str, teachers: str) -> Path:
-        """Returns the folder of a student's run."""
-        model, values = STUDENTS[name]
-        plain = name if values else model
-        full = plain if teachers == "alone" else f"{plain} {teachers}"
-        return self.run(full.replace(" ", "-"))
-
     def data(self) -> list[str]:
         """Returns what `tfpipe train` is told of the table."""
         if self.name in PACKAGED:
@@ -130,8 +112,8 @@ class Benchmark:
             return
         settings = (f"train.seed={self.seed}", *values)
         options = [part for value in settings for part in ("--set", value)]
-        options += self.teachers() if "RUNS" in teachers else teachers
-        tfpipe("train", *self.data(), "--run", run, "--model", model, *options, "--resume")
+        where = ("--run", run, "--model", model, "--resume")
+        tfpipe("train", *self.data(), *where, *options, *teachers)
 
     def teachers(self) -> list[str]:
         """Returns the options that name the teachers."""
@@ -225,39 +207,7 @@ def fill_smaller(runs: Path, options: argparse.Namespace) -> None:
     write_smaller(options.page, found)
 
 
-def fill_students(runs: Path, options: argparse.Namespace) -> None:
-    """Trains the STUDENTS alone and taught, and makes their table."""
-    for name in options.sets:
-        for seed in [seed for seed in SETS[name] if seed in options.seeds]:
-            benchmark = Benchmark(runs, name, seed)
-            for model in MODELS:
-                benchmark.train(benchmark.run(model), model)
-            for student, (model, values) in STUDENTS.items():
-                for name_of, teachers in TEACHERS.items():
-                    run = benchmark.student(student, name_of)
-                    benchmark.train(run, model, *values, teachers=teachers)
-                show_students(runs, options.page)
-
-
-def show_students(runs: Path, page: Path) -> None:
-    """Writes the table of STUDENTS: of each set, student and teachers, the run alone and the run
-    taught of each seed."""
-    found = {}
-    for name in SETS:
-        for student in STUDENTS:
-            for teachers in list(TEACHERS)[1:]:
-                pairs = [
-                    [
-                        read(Benchmark(runs, name, seed).student(student, who) / "run.json")
-                        for who in ("alone", teachers)
-                    ]
-                    for seed in SETS[name]
-                ]
-                found[name, student, teachers] = [pair for pair in pairs if all(pair)]
-    write_students(page, found)
-
-
-TABLES = {"methods": fill_methods, "smaller": fill_smaller, "students": fill_students}
+TABLES = {"methods": fill_methods, "smaller": fill_smaller}
 
 
 def main() -> None:

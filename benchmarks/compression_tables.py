@@ -33,14 +33,6 @@ options, one seed, one run each, each model from the same trained float one. *fl
 p50 against those of the unshrunken model in the same scheme. *taught* has both unshrunken runs of
 the set as teachers.
 """
-STUDENTS_HEADING = "## Students, measured\n"
-STUDENTS_ABOUT = """
-Made by `python benchmarks/compression.py --runs RUNS --tables students`: small models, trained
-alone and with teachers, otherwise default recipes. *both* are the set's LSTM and Transformer runs
-of the same seed (`--teacher LSTM --teacher TRANSFORMER`), *TF-IDF* is `--teacher tfidf`, whose own
-accuracy stands last. Accuracies on the test split are means over n seeds; *points* is taught -
-alone, paired by seed: mean (lowest to highest).
-"""
 
 
 def figure(value: Any, pattern: str) -> str:
@@ -137,40 +129,6 @@ def write_smaller(page: Path, found: Mapping[tuple[str, str, str], Facts]) -> No
         ]
         lines.append(f"| {' | '.join(cells)} |")
     write_section(page, SMALLER_HEADING, SMALLER_ABOUT, lines)
-
-
-def write_students(
-    page: Path, found: Mapping[tuple[str, str, str], Sequence[Sequence[Facts]]]
-) -> None:
-    """Writes the table of students; `found` has [run alone, run taught] of each set, student and
-    teachers, one a seed."""
-    lines = [
-        "| set | student | parameters | teachers | n | alone | taught | points | TF-IDF |",
-        "|---|---|--:|---|--:|--:|--:|--:|--:|",
-    ]
-    for (name, student, teachers), pairs in found.items():
-        if not pairs:
-            continue
-        alone, taught = (
-            np.array([run["metrics"]["test"]["accuracy"] for run in runs])
-            for runs in zip(*pairs, strict=True)
-        )
-        baselines = [
-            run["metrics"]["baseline"]["tfidf_logistic_regression"]["accuracy"] for run, _ in pairs
-        ]
-        cells = [
-            name,
-            student,
-            f"{pairs[0][0]['parameters']:,d}",
-            teachers,
-            str(len(pairs)),
-            figure(alone.mean(), ".4f"),
-            figure(taught.mean(), ".4f"),
-            spread((taught - alone).tolist()),
-            figure(np.mean(baselines), ".4f"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    write_section(page, STUDENTS_HEADING, STUDENTS_ABOUT, lines)
 
 
 def write_section(page: Path, heading: str, about: str, lines: list[str]) -> None:

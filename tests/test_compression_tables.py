@@ -64,18 +64,12 @@ def test_file_that_was_not_verified_has_no_accuracy(tables: ModuleType) -> None:
 
 def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n## Students, measured\n\nold\n\n## After\n\nText.\n", "utf-8")
-    baseline = {"tfidf_logistic_regression": {"accuracy": 0.6}}
-    alone, taught = (
-        {"parameters": 1234, "metrics": {"test": {"accuracy": accuracy}, "baseline": baseline}}
-        for accuracy in (0.5, 0.75)
-    )
-    tables.write_students(
-        page, {("set", "small", "TF-IDF"): [[alone, taught]], ("a", "b", "c"): []}
-    )
+    page.write_text("# Page\n\n## Measured\n\nold\n\n## After\n\nText.\n", "utf-8")
+    tables.write_section(page, "## Measured\n", "\nAbout.\n", ["| a |", "|---|", "| 1 |"])
     content = page.read_text("utf-8")
-    assert "old" not in content and content.endswith("|\n\n## After\n\nText.\n")
-    assert "| set | small | 1,234 | TF-IDF | 1 | 0.5000 | 0.7500 | +25.00 | 0.6000 |" in content
+    assert content == (
+        "# Page\n\n## Measured\n\nAbout.\n\n| a |\n|---|\n| 1 |\n\n## After\n\nText.\n"
+    )
 
 
 def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def test_scores_are_the_mean_logits_of_the_teachers(
 def test_taught_student_knows_words_that_its_labels_never_had(
     teachers: tuple[Path, ...], few: Path, unlabelled: Path, tmp_path: Path, small_recipe: Any
 ) -> None:
+    with unlabelled.open("a") as file:
+        file.write("red quokka apple\n" * 50)
     test = tmp_path / "test.csv"
     lines = [f"{word} of the n,{label}" for label, words in (
         ("red", "apple cherry rose"), ("green", "grass leaf moss"), ("blue", "sky sea ice")
@@ -128,6 +130,10 @@ def test_taught_student_knows_words_that_its_labels_never_had(
     taught = results["taught"]["teaching"]
     assert len(taught["teachers_sha256"]) == 2 and taught["unlabelled"] == "more.txt"
     assert results["alone"]["teaching"] is None
+    # What is left open is chosen from all texts that the student reads, the vocabulary for one.
+    for name in results:
+        vocabulary = (tmp_path / name / "vocabulary.txt").read_text("utf-8").splitlines()
+        assert ("quokka" in vocabulary) == (name == "taught")
     assert results["taught"]["data"]["splits"]["train"] < 18
     assert not (tmp_path / "taught" / "train" / "tokens").exists()
 

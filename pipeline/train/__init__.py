@@ -22,7 +22,7 @@ from tfpipe.train.plan import Plan, make_plan
 from tfpipe.train.plan_file import load_plan, save_plan
 from tfpipe.train.run_record import data_paths, describe_run
 from tfpipe.train.subword_dropout import MAX_TEXTS, SubwordDropout
-from tfpipe.train.teacher import Teaching, open_lessons
+from tfpipe.train.teacher import Teaching, open_lessons, texts_to_learn
 from tfpipe.train.tensorboard import check_tensorboard
 from tfpipe.variant import BASE, save_weights
 from tfpipe.verb import make_callable
@@ -94,7 +94,7 @@ def train(
             return folder.read()
         if plan is None:
             progress("choosing what the recipe leaves open")
-            plan = make_plan(dataset, recipe)
+            plan = make_plan(dataset, recipe, texts_to_learn(dataset, teaching))
             save_plan(folder, plan, recipe, dataset, teaching)
         for choice in plan.choices:
             progress(f"{choice['key']} = {choice['value']}: {choice['reason']}")

@@ -65,31 +65,38 @@ class Choices:
         self.made.append({"key": key, "value": value, "reason": reason})
 
 
-def make_plan(dataset: Dataset, recipe: Recipe) -> Plan:
+def make_plan(dataset: Dataset, recipe: Recipe, texts: Split | None = None) -> Plan:
     """Chooses what the recipe leaves open: tokenizer, vocabulary size, sequence length, epochs.
 
-    Only the training split is read, and the validation split to compare tokenizers.
+    Only training texts are read, and the validation split to compare tokenizers.
+
+    Args:
+        dataset: The labelled texts, by which tokenizers are compared.
+        recipe: What is asked for.
+        texts: What the model will read in training; by default the dataset's training split.
     """
-    train, seed = dataset.splits["train"], recipe.train["seed"]
+    texts = dataset.splits["train"] if texts is None else texts
     choices = Choices(recipe)
     choose_rules(choices, dataset)
-    vocabulary = choose_vocabulary(choices, train)
+    vocabulary = choose_vocabulary(choices, texts)
     if not recipe.data["sequence_length"]:
         tokenizer = Tokenizer(spec_of(choices.recipe.tokenizer), vocabulary)
-        lengths = np.array([len(tokenizer.encode(text)) for text in sample(train, seed)[0]])
+        lengths = np.array(
+            [len(tokenizer.encode(text)) for text in sample(texts, recipe.train["seed"])[0]]
+        )
         choices.choose(
             "data.sequence_length", *choose_sequence_length(lengths, MAX_AUTOMATIC_LENGTH)
         )
     if not recipe.train["epochs"]:
         epochs = choose_epochs(
-            train.num_examples,
+            texts.num_examples,
             recipe.train["batch_size"],
             sequence_length=choices.recipe.data["sequence_length"],
         )
         choices.choose("train.epochs", *epochs)
     for key in AUTO_NUMBERS:
         if recipe.get(key) == AUTO:
-            choices.choose(key, *choose_dropout(FULL_DROPOUT[key], train.num_examples))
+            choices.choose(key, *choose_dropout(FULL_DROPOUT[key], texts.num_examples))
     return Plan(choices.recipe, vocabulary, choices.made)
 
 

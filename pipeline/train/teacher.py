@@ -159,6 +159,20 @@ class MoreTexts(Split):
         yield from self._more()
 
 
+def texts_to_learn(dataset: Dataset, teaching: Teaching) -> Split:
+    """Returns the training split, with the unlabelled texts after its rows if there are any.
+
+    Raises:
+        ValueError: See `MoreTexts`.
+    """
+    train = dataset.splits["train"]
+    if teaching.unlabelled is None:
+        return train
+    held_out = ("validation", "test")
+    known = {digest_of(text) for name in held_out for text in dataset.splits[name].texts()}
+    return MoreTexts(train, teaching.unlabelled, known)
+
+
 def open_lessons(
     teaching: Teaching,
     dataset: Dataset,
@@ -185,12 +199,8 @@ def open_lessons(
     """
     if not teaching.num_teachers:
         return dataset, None
-    train = dataset.splits["train"]
-    num_labelled = train.num_examples
-    if teaching.unlabelled is not None:
-        held_out = ("validation", "test")
-        known = {digest_of(text) for name in held_out for text in dataset.splits[name].texts()}
-        train = MoreTexts(train, teaching.unlabelled, known)
+    num_labelled = dataset.splits["train"].num_examples
+    train = texts_to_learn(dataset, teaching)
     scores = read_scores(teaching, train, dataset, cache, progress, seed=settings["seed"])
     more = scores[num_labelled:]
     train.targets[num_labelled:] = more >= 0 if dataset.multi_label else more.argmax(1)
