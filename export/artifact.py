@@ -68,8 +68,8 @@ def export_schemes(
     """Exports a variant of a run in several schemes, which takes less time than one by one: their
     files are made by one process.
 
-    Nothing is made unless each of them can be asked for. One that fails later does not keep the
-    others from being made.
+    Nothing is made unless each of them can be asked for. One that cannot be converted, or that does
+    not run, does not keep the others from being made.
 
     Args:
         run: The run folder.

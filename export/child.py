@@ -1,23 +1,22 @@
-"""A module's name and job files → the jobs done, one after the other, in a process of its own."""
+"""Jobs of one module → done one after the other in a process of its own, or how that ended."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 # TensorFlow imports Keras 3, and with it scikit-learn and SciPy, unless it is told to import
 # tf_keras, which the models are made of.
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "1", "TF_USE_LEGACY_KERAS": "1"}
 JOB_FILE = "job.json"
 LOG_FILE = "log.txt"
+# What the process answers to the path of a job, a JSON string a line: see `tfpipe.export.jobs`.
 DONE = b"done\n"
 
 
@@ -53,8 +52,8 @@ class Child:
             time_limit: Seconds until the process is ended.
 
         Returns:
-            0 if the module's `main` returned, else the process' exit code (negative: the signal
-            that ended it), or that it took too long.
+            0 if the module's `main` returned, else the process' exit code (0 as well where `main`
+            ended it so; negative: the signal that ended it), or that it took too long.
         """
         path, log = folder / JOB_FILE, folder / LOG_FILE
         path.write_text(json.dumps(job), "utf-8")
@@ -71,15 +70,13 @@ class Child:
         timer = threading.Timer(time_limit, give_up)
         timer.start()
         try:
-            answer = ask(process, path)
+            is_done = ask(process, path)
+            code = 0 if is_done else self._end(process)
         except BaseException:
             process.kill()
             raise
         finally:
             timer.cancel()
-        if answer == DONE and not late.is_set():
-            return 0
-        code = self._end(process)
         return f"not done after {time_limit:g} s" if late.is_set() else code
 
     def _end(self, process: subprocess.Popen[bytes]) -> int:
@@ -97,7 +94,7 @@ def start(module: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as stderr:
         return subprocess.Popen(
             # -P: nothing in the user's present folder may stand in for a module.
-            [sys.executable, "-P", "-m", "tfpipe.export.child", module],
+            [sys.executable, "-P", "-m", "tfpipe.export.jobs", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -105,52 +102,12 @@ def start(module: str, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def ask(process: subprocess.Popen[bytes], path: Path) -> bytes:
-    """Sends the path of a job file; returns DONE, or nothing of a process that ended."""
+def ask(process: subprocess.Popen[bytes], path: Path) -> bool:
+    """Sends the path of a job file and waits; returns whether the process answered DONE, or ended.
+    What it says before is no answer: a user's environment may print when Python starts."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(str(path)).encode() + b"\n")
         process.stdin.flush()
-    return process.stdout.readline()
-
-
-def main(module: str) -> None:
-    """Does the jobs whose files stand on stdin, one JSON string a line, and ends the process at
-    once; what a job prints goes into LOG_FILE beside its file, and DONE to stdout after it.
-
-    What importing TensorFlow leaves is never looked through for garbage, and nothing is torn down
-    at the end: an export is short, so that both are a good part of it.
-    """
-    answers: IO[bytes] = os.fdopen(os.dup(1), "wb")
-    for line in sys.stdin.buffer:
-        path = Path(json.loads(line))
-        log_to(path.with_name(LOG_FILE))
-        main_of(module)(path)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        answers.write(DONE)
-        answers.flush()
-        gc.collect()
-    os._exit(0)
-
-
-def log_to(path: Path) -> None:
-    """Sends what the process prints to a file, native code's words too."""
-    with path.open("wb") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-
-
-def main_of(module: str) -> Any:
-    """Returns the `main` of a module, imported with its garbage left where it is."""
-    if module not in sys.modules:
-        gc.disable()
-        importlib.import_module(module)
-        gc.freeze()
-        gc.enable()
-    return sys.modules[module].main
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+    return any(line.endswith(DONE) for line in process.stdout)

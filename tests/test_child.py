@@ -44,12 +44,14 @@ def do(tmp_path: Path) -> Run:
 def test_jobs_share_a_process_and_each_has_its_own_log(
     child: Callable[[str], Child], do: Run, tmp_path: Path
 ) -> None:
-    with child("print(os.getpid(), job['x'])\nos.system('echo of a native program >&2')") as one:
+    body = "print(os.getpid(), job['x'], flush=True)\nos.system('echo of a native program >&2')"
+    with child(body) as one:
         assert [do(one, "a", x="ä"), do(one, "b", x=2)] == [0, 0]
     first, second = [(tmp_path / name / LOG_FILE).read_text("utf-8") for name in "ab"]
-    assert first.split()[0] == second.split()[0] != str(os.getpid())
-    assert first.endswith(" ä\nof a native program\n") or first.startswith("of a native program")
-    assert " 2\n" in second and "ä" not in second
+    pid = first.split()[0]
+    assert int(pid) != os.getpid()
+    assert first == f"{pid} ä\nof a native program\n"
+    assert second == f"{pid} 2\nof a native program\n"
 
 
 def test_leaving_the_block_ends_the_process_without_tearing_it_down(
@@ -104,6 +106,20 @@ def test_module_that_is_not_there_is_in_the_log(do: Run, tmp_path: Path) -> None
     assert "No module named 'no_such_module'" in (tmp_path / "a" / LOG_FILE).read_text()
 
 
+def test_what_an_environment_prints_when_python_starts_is_no_answer(
+    child: Callable[[str], Child], do: Run, tmp_path: Path
+) -> None:
+    with child("time.sleep(job['seconds'])") as one:
+        (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+        assert do(one, "a", seconds=0) == 0
+        assert do(one, "b", 2, seconds=60) == "not done after 2 s"
+
+
+def test_a_job_that_reads_stdin_finds_its_end(child: Callable[[str], Child], do: Run) -> None:
+    with child("sys.exit(len(sys.stdin.read()) + len(os.read(0, 9)))") as one:
+        assert do(one, "a", 20) == 0
+
+
 def test_late_job_ends_the_process_and_the_next_one_has_its_own_time(
     child: Callable[[str], Child], do: Run
 ) -> None:
@@ -117,7 +133,7 @@ def test_interrupted_wait_ends_the_process(
 ) -> None:
     started: list[Any] = []
 
-    def interrupt(process: Any, _: Path) -> bytes:
+    def interrupt(process: Any, _: Path) -> bool:
         started.append(process)
         raise KeyboardInterrupt
 

@@ -71,7 +71,7 @@ def test_child_runs_the_converter_and_no_module_of_the_present_folder(
     child: Callable[[str], Path],
 ) -> None:
     folder = child("pathlib.Path(job['output']).write_text(' '.join(sys.argv[1:]))")
-    assert convert(JOB, folder).read_text() == "-P -m tfpipe.export.child tfpipe.export.convert"
+    assert convert(JOB, folder).read_text() == "-P -m tfpipe.export.jobs tfpipe.export.convert"
 
 
 @pytest.mark.parametrize("name", ["SIGABRT", "SIGSEGV", "SIGKILL"])

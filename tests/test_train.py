@@ -278,6 +278,15 @@ def test_resuming_with_another_recipe_is_refused(begun, colours, small_recipe, t
         train(colours, trained_runs["lstm"], recipe=recipe, existing="resume")
 
 
+def test_what_nobody_teaches_by_may_differ(begun, colours, small_recipe):
+    plan = RunFolder(begun).plan_json
+    saved = json.loads(plan.read_text())
+    saved["asked"]["recipe"]["train"]["teacher_temperature"] = 2.0
+    plan.write_text(json.dumps(saved))
+    recipe = small_recipe("average", "train.teacher_temperature=3")
+    assert train(colours, begun, recipe=recipe, existing="resume")["model"] == "average"
+
+
 def test_resuming_with_other_data_is_refused(begun, tmp_path, make_colours, small_recipe):
     other = make_colours(tmp_path / "other.csv", seed=6)
     with pytest.raises(ValueError, match="began with data_sha256='.*, or begin again with --overw"):

@@ -18,11 +18,12 @@ from tfpipe.models import MODELS
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.corpus import EncodedSplit, encode_split
 from tfpipe.train.fit import Trainer
+from tfpipe.train.more_texts import texts_to_learn
 from tfpipe.train.plan import Plan, make_plan
 from tfpipe.train.plan_file import load_plan, save_plan
 from tfpipe.train.run_record import data_paths, describe_run
 from tfpipe.train.subword_dropout import MAX_TEXTS, SubwordDropout
-from tfpipe.train.teacher import Teaching, open_lessons, texts_to_learn
+from tfpipe.train.teacher import Teaching, open_lessons
 from tfpipe.train.tensorboard import check_tensorboard
 from tfpipe.variant import BASE, save_weights
 from tfpipe.verb import make_callable
@@ -94,7 +95,7 @@ def train(
             return folder.read()
         if plan is None:
             progress("choosing what the recipe leaves open")
-            plan = make_plan(dataset, recipe, texts_to_learn(dataset, teaching))
+            plan = make_plan(dataset, recipe, texts_to_learn(dataset, teaching.unlabelled))
             save_plan(folder, plan, recipe, dataset, teaching)
         for choice in plan.choices:
             progress(f"{choice['key']} = {choice['value']}: {choice['reason']}")

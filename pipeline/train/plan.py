@@ -20,9 +20,9 @@ SAMPLE_TEXTS = 20_000
 # Longest automatic sequence length: an unrolled recurrence beyond it is megabytes of graph.
 MAX_AUTOMATIC_LENGTH = 256
 # Updates to aim at, and passes at most: bounds on time, not optima. On small benchmark sets the
-# best epoch is now and then the last one. Few rows need many passes: with the 347 rows of a fifth of
-# `languages` (benchmarks/students.py) at most 100 instead of 25 give an LSTM 0.958 instead of 0.842
-# of the test split, a Transformer 0.958 instead of 0.859.
+# best epoch is now and then the last one. Few rows need many passes: with the 347 rows of a fifth
+# of `languages` (benchmarks/students.py) at most 100 instead of 25 give an LSTM 0.958 instead of
+# 0.842 of the test split, a Transformer 0.958 instead of 0.859.
 TARGET_UPDATES = 2_500
 MAX_EPOCHS = 100
 # Token positions, padding included, that all passes together may read: a bound on time, too.
@@ -68,7 +68,8 @@ class Choices:
 
 
 def make_plan(dataset: Dataset, recipe: Recipe, texts: Split | None = None) -> Plan:
-    """Chooses what the recipe leaves open: tokenizer, vocabulary size, sequence length, epochs.
+    """Chooses what the recipe leaves open: tokenizer, vocabulary size, sequence length, epochs,
+    dropout.
 
     Only training texts are read, and the validation split to compare tokenizers.
 
@@ -163,5 +164,5 @@ def choose_dropout(full: float, num_examples: int) -> tuple[float, str]:
     """Returns a dropout rate in [0, full], and the reason."""
     rate = round(full * min(1.0, FULL_DROPOUT_ROWS / num_examples), 3)
     return rate, (
-        f"{full:g} up to {FULL_DROPOUT_ROWS:,} training rows, then less; here are {num_examples:,}"
+        f"{full:g} up to {FULL_DROPOUT_ROWS:,} training texts, then less; here are {num_examples:,}"
     )

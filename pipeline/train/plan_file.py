@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def load_plan(
         began, chosen, choices = saved["asked"], saved["recipe"], saved["choices"]
         vocabulary = read_vocabulary(folder.vocabulary)
         plan = Plan(Recipe(recipe.model_name, **chosen), vocabulary, choices)
+        began["recipe"] = heeded(began["recipe"], teaching)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder.plan_json} is damaged ({error}). Begin again with --overwrite."
@@ -62,11 +63,25 @@ def plan_identity(recipe: Recipe, dataset: Dataset, teaching: Teaching) -> dict[
     """Returns what must be the same for a training to be resumed."""
     return {
         "model": recipe.model_name,
-        "recipe": recipe.sections(),
+        "recipe": heeded(recipe.sections(), teaching),
         "data_sha256": dataset.fingerprint_sha256,
         "columns": [dataset.text_column, dataset.label_column],
         "multi_label": dataset.multi_label,
         **teaching.identity(),
+    }
+
+
+def heeded(
+    sections: Mapping[str, Mapping[str, Any]], teaching: Teaching
+) -> dict[str, dict[str, Any]]:
+    """Returns a recipe's sections without what nobody teaches by."""
+    return {
+        name: {
+            key: value
+            for key, value in section.items()
+            if teaching.num_teachers or not key.startswith("teacher_")
+        }
+        for name, section in sections.items()
     }
 
 

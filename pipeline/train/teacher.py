@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runner.files import sha256_of_file, write_json_atomic
-from device_runner.texts import read_texts
 from tfpipe.baseline.cross_fit import cross_fit_scores
-from tfpipe.data import Dataset, Split, clean_text, digest_of
+from tfpipe.data import Dataset, Split
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.corpus import encode_split
 from tfpipe.train.distillation import Lessons
 from tfpipe.train.inference import add_logits, make_infer
+from tfpipe.train.more_texts import texts_to_learn
 from tfpipe.variant import (
     BASE,
     IMPORTED_MODELS,
@@ -125,54 +125,6 @@ class Teaching:
         return {"teachers_sha256": digests, "unlabelled_sha256": texts}
 
 
-class MoreTexts(Split):
-    """A training split with texts after it that have no label; their targets are 0 until teachers
-    predict them.
-
-    Args:
-        split: The labelled texts.
-        path: File with the others, see `Teaching`.
-        held_out: Digests of the texts that must not teach.
-
-    Raises:
-        ValueError: The file is malformed or holds no text beside those.
-    """
-
-    def __init__(self, split: Split, path: Path, held_out: set[bytes]) -> None:
-        self._split, self._path, self._held_out = split, path, held_out
-        count = sum(1 for _ in self._more())
-        if not count:
-            raise ValueError(
-                f"unlabelled={str(path)!r} holds no text beside those of the validation and test "
-                "split. Give a file with one text a line, or leave --unlabelled out."
-            )
-        zeros = np.zeros((count, *split.targets.shape[1:]), split.targets.dtype)
-        self.targets = np.concatenate([split.targets, zeros])
-        self.num_examples = len(self.targets)
-
-    def _more(self) -> Iterator[str]:
-        cleaned = (clean_text(text) for text in read_texts(self._path))
-        return (text for text in cleaned if text and digest_of(text) not in self._held_out)
-
-    def texts(self) -> Iterator[str]:
-        yield from self._split.texts()
-        yield from self._more()
-
-
-def texts_to_learn(dataset: Dataset, teaching: Teaching) -> Split:
-    """Returns the training split, with the unlabelled texts after its rows if there are any.
-
-    Raises:
-        ValueError: See `MoreTexts`.
-    """
-    train = dataset.splits["train"]
-    if teaching.unlabelled is None:
-        return train
-    held_out = ("validation", "test")
-    known = {digest_of(text) for name in held_out for text in dataset.splits[name].texts()}
-    return MoreTexts(train, teaching.unlabelled, known)
-
-
 def open_lessons(
     teaching: Teaching,
     dataset: Dataset,
@@ -195,12 +147,12 @@ def open_lessons(
         progress: Called with a sentence for each teacher.
 
     Raises:
-        ValueError: See `MoreTexts`.
+        ValueError: See `texts_to_learn`.
     """
     if not teaching.num_teachers:
         return dataset, None
     num_labelled = dataset.splits["train"].num_examples
-    train = texts_to_learn(dataset, teaching)
+    train = texts_to_learn(dataset, teaching.unlabelled)
     scores = read_scores(teaching, train, dataset, cache, progress, seed=settings["seed"])
     more = scores[num_labelled:]
     train.targets[num_labelled:] = more >= 0 if dataset.multi_label else more.argmax(1)
