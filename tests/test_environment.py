@@ -91,7 +91,7 @@ def test_export_without_that_runtime_is_marked(exported_run, tmp_path, monkeypat
     file = run / "exports" / "cpu-float32" / "model.tflite"
     jobs = []
 
-    def convert(job, folder):
+    def convert(job, folder, child):
         jobs.append(job)
         return Path(shutil.copy(file, folder / "out"))
 

@@ -24,6 +24,7 @@ from tfpipe.devices import RunnerDiedError
 from tfpipe.devices.local import LocalDevice
 from tfpipe.export import model_file
 from tfpipe.export.artifact import ExportOptions, export_artifact
+from tfpipe.export.child import Child
 from tfpipe.run_folder import RunFolder
 from tfpipe.thresholds import THRESHOLDS, threshold_of
 from tfpipe.verify import VerificationError, comparison, verify
@@ -72,7 +73,7 @@ def plant(trained_runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Mon
         )
         folder = RunFolder(run)
 
-        def convert(job: dict[str, Any], work: Path) -> Path:
+        def convert(job: dict[str, Any], work: Path, child: Child) -> Path:
             model = load_model(folder, "base")
             spoil(model)
             function = inference_form(
