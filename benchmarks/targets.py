@@ -15,7 +15,8 @@ from typing import Any
 from device_runner.files import write_json_atomic
 from tfpipe.config import MODEL_NAMES, load_recipe
 from tfpipe.devices import open_device
-from tfpipe.export.artifact import ExportOptions, default_name, export_artifact
+from tfpipe.export.artifact import ExportOptions, export_artifact
+from tfpipe.export.options import default_name
 from tfpipe.export.target import RECURRENT_MODELS, TARGETS
 from tfpipe.verify import verify
 from tfpipe.web.package import find_packages
