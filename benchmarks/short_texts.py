@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import read, tfpipe
-from compression import write_section
+from compression_tables import write_section
 
 from device_runner.texts import read_texts
 from tfpipe.run_folder import RunFolder
