@@ -66,6 +66,8 @@ class FewLabels(Benchmark):
         """Returns the folder of the table and of the other texts, made if need be; a text's SHA-1
         decides."""
         folder = self.runs / "data" / self.name
+        if (folder / "unlabelled.txt").is_file():  # the last that is written
+            return folder
         source = make_dataset(self.name.removesuffix("-fifth"), self.runs / "data")
         with (source / "train.csv").open(encoding="utf-8", newline="") as file:
             rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]

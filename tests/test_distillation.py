@@ -14,6 +14,7 @@ import pytest
 from tfpipe.baseline.cross_fit import cross_fit_scores
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.variant import compress
+from tfpipe.config import MODEL_NAMES, load_recipe
 from tfpipe.data import open_dataset
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
@@ -304,3 +305,11 @@ def test_bad_teaching_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match="is no finished run"):
         compress(run, "taught", CompressOptions(teaching=Teaching((tmp_path / "none",))))
     assert not (run / "variants" / "taught").exists()
+
+
+def test_older_recipes_teach_as_the_packaged_ones_do() -> None:
+    lessons = Lessons(SCORES, 1, {})
+    for name in MODEL_NAMES:
+        settings = load_recipe(name).train
+        found = settings["teacher_temperature"], settings["teacher_weight"]
+        assert found == (lessons.temperature, lessons.weight), name

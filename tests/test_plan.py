@@ -117,6 +117,10 @@ def test_epochs_come_from_the_number_of_updates(num_examples, batch_size, epochs
     assert reason.startswith(f"{epochs} passes are {updates:,} updates of {batch_size} texts")
 
 
+def test_few_rows_are_read_a_hundred_times():
+    assert choose_epochs(347, 32, sequence_length=64)[0] == 100
+
+
 def test_long_texts_get_fewer_epochs_but_one():
     # 10,000 texts of 400 tokens are 4 million positions a pass; 20 million is the limit.
     epochs, reason = choose_epochs(10_000, 32, sequence_length=400)
