@@ -4,58 +4,24 @@
 
 Works on the runs of benchmarks/accuracy.py (seed 1; those of other seeds it trains beside them, as
 RUNS/SET/MODEL-SEED) and goes through the command line, as a user would. What is done is skipped: a
-finished training, a variant that is there, an export of the same weights, its verification, a bench
-of the same files. Each table replaces what stands under its heading in docs/compression.md, and
-holds all that is there, whichever cells were asked for.
+cell whose figures stand in docs/compression.json, and for others a finished training, a variant
+that is there, an export of the same weights, its verification, a bench of the same files. Each
+table replaces what stands under its heading in docs/compression.md, whichever cells were asked for;
+a row without figures in the .json stays as it is. Two calls at once need a --page each; a last one
+on the page itself brings together what they left in RUNS.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from accuracy import read
+from compression_records import Record, Records
+from compression_runs import KEY, MODELS, Benchmark, Cell, bench_together
 from compression_tables import write_methods, write_smaller
-from datasets import make_dataset
-
-from tfpipe.data import PACKAGED
 
 # name → seeds
 SETS = {"topics": (1, 2, 3), "snips": (1, 2, 3), "r8": (1, 2, 3), "20ng": (1,)}
-MODELS = ("lstm", "transformer")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One way to make a file of a trained run.
-
-    Attributes:
-        options: Of `tfpipe compress`; empty for the trained model itself. "TEACHERS" stands for the
-            runs of MODELS with the same set and seed.
-        scheme: Of `tfpipe export`.
-    """
-
-    options: tuple[str, ...]
-    scheme: str
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant."""
-        name = "".join(self.options).replace("--", "-").replace("TEACHERS", "-taught")
-        return name.strip("-") or "base"
-
-    @property
-    def artifact(self) -> str:
-        """Name of the artifact, as `tfpipe export` has it."""
-        target = f"cpu-{self.scheme}"
-        return target if self.variant == "base" else f"{self.variant}-{target}"
-
-
 METHODS = {
     "float32": Cell((), "float32"),
     "post-training int8": Cell((), "int8"),
@@ -75,136 +41,79 @@ SMALLER = {
 }
 
 
-def tfpipe(*arguments: str | Path) -> None:
-    """Runs one command; what it says on stderr stays visible, its failure shows in the table."""
-    command = [sys.executable, "-m", "tfpipe.cli", *map(str, arguments)]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+def open_records(page: Path) -> Records:
+    """Returns the figures of all cells, by KEY."""
+    return Records(page, "cells", KEY)
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """Where the runs of one data set and seed lie, and what is made of them.
-
-    Attributes:
-        runs: Folder of all runs.
-        name: Of the data set.
-        seed: Of the training, and of the split of a table without a test file.
-    """
-
-    runs: Path
-    name: str
-    seed: int
-
-    def run(self, model: str) -> Path:
-        """Returns the folder of a model's run."""
-        return self.runs / self.name / (model if self.seed == 1 else f"{model}-{self.seed}")
-
-    def data(self) -> list[str]:
-        """Returns what `tfpipe train` is told of the table."""
-        if self.name in PACKAGED:
-            return [self.name]
-        folder = make_dataset(self.name, self.runs / "data", shared=Path("../shared/data"))
-        return [str(folder / "train.csv"), "--test", str(folder / "test.csv")]
-
-    def train(self, run: Path, model: str, *values: str, teachers: Sequence[str] = ()) -> None:
-        """Trains a run that is not there."""
-        if (run / "run.json").is_file():
-            return
-        settings = (f"train.seed={self.seed}", *values)
-        options = [part for value in settings for part in ("--set", value)]
-        where = ("--run", run, "--model", model, "--resume")
-        tfpipe("train", *self.data(), *where, *options, *teachers)
-
-    def teachers(self) -> list[str]:
-        """Returns the options that name the teachers."""
-        return [part for model in MODELS for part in ("--teacher", str(self.run(model)))]
-
-    def make(self, model: str, cell: Cell) -> None:
-        """Compresses, exports and verifies what is not there yet."""
-        run = self.run(model)
-        artifact = run / "exports" / cell.artifact
-        if cell.options and not (run / "variants" / cell.variant / "compress.json").is_file():
-            options = [option for option in cell.options if option != "TEACHERS"]
-            if "TEACHERS" in cell.options:
-                options += self.teachers()
-            tfpipe("compress", run, "--as", cell.variant, *options)
-        if not (artifact / "manifest.json").is_file():
-            tfpipe("export", run, "--variant", cell.variant, "--scheme", cell.scheme)
-        if artifact.is_dir() and not (artifact / "verify.json").is_file():
-            tfpipe("verify", artifact)
-
-    def facts(self, model: str, cell: Cell) -> dict[str, Any]:
-        """Returns what is known of a cell's file; nothing if it is not there."""
-        run = self.run(model)
-        artifact = run / "exports" / cell.artifact
-        found = {**read(artifact / "check.json"), **read(artifact / "verify.json")}
-        if not found:
-            return {}
-        compressed = read(run / "variants" / cell.variant / "compress.json")
-        own = {"scheme": cell.scheme, "run": read(run / "run.json"), "compressed": compressed}
-        return {**found, **own}
+def find(records: Records, benchmark: Benchmark, model: str, cell: Cell) -> Record:
+    """Returns the figures of a cell if they are of today's table, else {}."""
+    key = (benchmark.name, model, benchmark.seed, cell.variant, cell.scheme)
+    return records.find(*key, data_sha256=benchmark.data_sha256())
 
 
-def bench_together(run: Path, cells: list[Cell]) -> None:
-    """Measures the verified files of a run in turn, unless one call did."""
-    wanted = [run / "exports" / cell.artifact for cell in cells]
-    wanted = [path for path in wanted if read(path / "verify.json").get("passed")]
-    digests = {read(path / "verify.json")["model_sha256"] for path in wanted}
-    calls = [read(file)["results"] for file in sorted((run / "bench").glob("*.json"))]
-    if not any(digests <= {result["model_sha256"] for result in call} for call in calls):
-        tfpipe("bench", *wanted)
-
-
-def fill_methods(runs: Path, options: argparse.Namespace) -> None:
-    """Makes the cells of METHODS and their table, a set at a time."""
+def fill_methods(options: argparse.Namespace) -> None:
+    """Makes the cells of METHODS and their table."""
+    records = open_records(options.page)
     for name in options.sets:
         for seed in [seed for seed in SETS[name] if seed in options.seeds]:
+            benchmark = Benchmark(options.runs, name, seed)
             for model in options.models:
-                benchmark = Benchmark(runs, name, seed)
-                benchmark.train(benchmark.run(model), model)
-                for cell in [METHODS[cell] for cell in METHODS if cell in options.cells]:
-                    benchmark.make(model, cell)
-                    show_methods(runs, options.page)
+                for cell in [METHODS[method] for method in METHODS if method in options.cells]:
+                    if not find(records, benchmark, model, cell):
+                        benchmark.train(benchmark.run(model), model)
+                        benchmark.make(model, cell)
+                        records.add(filter(None, [benchmark.describe(model, cell)]))
+                        show_methods(options.page, records)
+    show_methods(options.page, records)
 
 
-def show_methods(runs: Path, page: Path) -> None:
+def show_methods(page: Path, records: Records) -> None:
     """Writes the table of METHODS."""
     found = {
-        (name, model, cell): [
-            facts
-            for seed in SETS[name]
-            if (facts := Benchmark(runs, name, seed).facts(model, METHODS[cell]))
-        ]
+        (name, model, method): records.select(
+            set=name, model=model, variant=cell.variant, scheme=cell.scheme
+        )
         for name in SETS
         for model in MODELS
-        for cell in METHODS
+        for method, cell in METHODS.items()
     }
     write_methods(page, found)
 
 
-def fill_smaller(runs: Path, options: argparse.Namespace) -> None:
-    """Makes the cells of SMALLER, with the first seed, and their table; a run's files are measured
-    together."""
-    found = {}
-    for name in SETS:
-        for model in MODELS:
-            benchmark = Benchmark(runs, name, SETS[name][0])
-            if name in options.sets and model in options.models:
-                benchmark.train(benchmark.run(model), model)
-                for cell in [SMALLER[cell] for cell in SMALLER if cell in options.cells]:
-                    benchmark.make(model, cell)
-            cells = [cell for cell in SMALLER if benchmark.facts(model, SMALLER[cell])]
-            if name in options.sets and cells:
-                bench_together(benchmark.run(model), [SMALLER[cell] for cell in cells])
-            calls = sorted((benchmark.run(model) / "bench").glob("*.json"))
-            results = [result for file in calls for result in read(file)["results"]]
-            benches = {result["model_sha256"]: result for result in results}
+def fill_smaller(options: argparse.Namespace) -> None:
+    """Makes the cells of SMALLER, with the first seed, and their table. The files of a run are
+    measured together: if one was not, all that have figures are made and measured anew."""
+    records = open_records(options.page)
+    for name in options.sets:
+        benchmark = Benchmark(options.runs, name, SETS[name][0])
+        for model in options.models:
+            known = {key: find(records, benchmark, model, SMALLER[key]) for key in SMALLER}
+            wanted = [key for key in SMALLER if key in options.cells]
+            if all(known[key].get("p50_ns") for key in wanted):
+                continue
+            benchmark.train(benchmark.run(model), model)
+            cells = [SMALLER[key] for key in SMALLER if key in wanted or known[key]]
             for cell in cells:
-                facts = benchmark.facts(model, SMALLER[cell])
-                bench = benches.get(facts.get("model_sha256"), {})
-                measured = {key: bench.get(key) for key in ("p50_ns", "validity")}
-                found[name, model, cell] = {**facts, **measured}
-    write_smaller(options.page, found)
+                benchmark.make(model, cell)
+            bench_together(benchmark.run(model), cells)
+            records.add(filter(None, [benchmark.describe(model, cell) for cell in cells]))
+            show_smaller(options.page, records)
+    show_smaller(options.page, records)
+
+
+def show_smaller(page: Path, records: Records) -> None:
+    """Writes the table of SMALLER, with the models whose files were measured."""
+    found: dict[tuple[str, str, str], Record] = {}
+    for name, (seed, *_) in SETS.items():
+        for model in MODELS:
+            of_model = records.select(set=name, model=model, seed=seed)
+            measured = any(record["p50_ns"] for record in of_model)
+            by_cell = {(record["variant"], record["scheme"]): record for record in of_model}
+            for method, cell in SMALLER.items():
+                record = by_cell.get((cell.variant, cell.scheme), {}) if measured else {}
+                found[name, model, method] = record
+    write_smaller(page, found)
 
 
 TABLES = {"methods": fill_methods, "smaller": fill_smaller}
@@ -223,7 +132,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/compression.md"))
     options = parser.parse_args()
     for name in options.tables:
-        TABLES[name](options.runs, options)
+        TABLES[name](options)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compression_records import Record
 
 from device_runner.files import write_file_atomic
 
-Facts = Mapping[str, Any]
+Names = tuple[str, str, str]  # what tells one row of a table from another
 
 METHODS_HEADING = "## Measured\n"
 METHODS_ABOUT = """
@@ -48,41 +49,39 @@ def spread(differences: Sequence[float]) -> str:
     return mean if len(points) == 1 else f"{mean} ({points.min():+.2f} to {points.max():+.2f})"
 
 
-def worst(found: Sequence[Facts], key: str, pattern: str, *, highest: bool = False) -> str:
+def worst(found: Sequence[Record], key: str, pattern: str, *, highest: bool = False) -> str:
     """Returns the worst figure of several files, "–" where none has it."""
-    values = [facts[key] for facts in found if facts.get(key) is not None]
+    values = [record[key] for record in found if record[key] is not None]
     return figure((max if highest else min)(values) if values else None, pattern)
 
 
-def write_methods(page: Path, found: Mapping[tuple[str, str, str], Sequence[Facts]]) -> None:
+def write_methods(page: Path, found: Mapping[Names, Sequence[Record]]) -> None:
     """Writes the table of methods; `found` has the files of each set, model and method, one a
     seed."""
-    lines = [
+    header = (
         "| set | model | what | scheme | n | float | file | points | agreement | clear | median "
-        "| kB | zip / float32 | right |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+        "| kB | zip / float32 | right |\n|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    rows = {}
     for (name, model, method), files in found.items():
-        if files:
-            zipped = {
-                facts["run"]["seed"]: facts["zip_size_bytes"]
-                for facts in found[name, model, "float32"]
-            }
-            lines.append(method_row([name, model, method], files, zipped))
-    write_section(page, METHODS_HEADING, METHODS_ABOUT, lines)
+        plain = found[name, model, "float32"]
+        zipped = {record["seed"]: record["zip_size_bytes"] for record in plain}
+        names = (name, model, method)
+        rows[names] = method_row(names, files, zipped) if files else None
+    write_table(page, METHODS_HEADING, METHODS_ABOUT, header, rows)
 
 
-def method_row(names: list[str], files: Sequence[Facts], zipped: Mapping[int, int]) -> str:
+def method_row(names: Names, files: Sequence[Record], zipped: Mapping[int, int]) -> str:
     """Returns a line of the table of methods."""
-    checked = [facts for facts in files if "artifact" in facts]
-    before = [facts["run"]["metrics"]["test"]["accuracy"] for facts in checked]
-    after = [facts["artifact"] for facts in checked]
+    checked = [record for record in files if record["file"] is not None]
+    before = [record["float"] for record in checked]
+    after = [record["file"] for record in checked]
     ratios = [
-        facts["zip_size_bytes"] / zipped[seed]
-        for facts in files
-        if (seed := facts["run"]["seed"]) in zipped
+        record["zip_size_bytes"] / zipped[record["seed"]]
+        for record in files
+        if record["seed"] in zipped
     ]
-    quanta = [{"quanta": 256 * facts["median_abs_error"]} for facts in checked]
+    quanta = [{"quanta": 256 * record["median_abs_error"]} for record in checked]
     cells = [
         *names,
         files[0]["scheme"],
@@ -93,42 +92,59 @@ def method_row(names: list[str], files: Sequence[Facts], zipped: Mapping[int, in
         worst(checked, "agreement", ".4f"),
         worst(checked, "clear_agreement", ".4f"),
         worst(quanta, "quanta", ".2f", highest=True),
-        figure(np.mean([facts["model_size_bytes"] for facts in files]) / 1000, ".0f"),
+        figure(np.mean([record["model_size_bytes"] for record in files]) / 1000, ".0f"),
         figure(np.mean(ratios) if ratios else None, ".3f"),
-        f"{sum(bool(facts.get('passed')) for facts in files)} of {len(files)}",
+        f"{sum(bool(record['passed']) for record in files)} of {len(files)}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def write_smaller(page: Path, found: Mapping[tuple[str, str, str], Facts]) -> None:
+def write_smaller(page: Path, found: Mapping[Names, Record]) -> None:
     """Writes the table of smaller models; `found` has the file of each set, model and method."""
-    lines = [
+    header = (
         "| set | model | what | parameters | float | file | agreement | kB | zip kB | p50 µs "
-        "| bench | beside | file ratio | p50 ratio |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|--:|--:|",
+        "| bench | beside | file ratio | p50 ratio |\n"
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|--:|--:|"
+    )
+    rows = {}
+    for (name, model, method), record in found.items():
+        before = found.get((name, model, record.get("scheme", "")), {})
+        names = (name, model, method)
+        rows[names] = smaller_row(names, record, before) if record else None
+    write_table(page, SMALLER_HEADING, SMALLER_ABOUT, header, rows)
+
+
+def smaller_row(names: Names, record: Record, before: Record) -> str:
+    """Returns a line of the table of smaller models."""
+    p50, p50_before = record["p50_ns"], before.get("p50_ns")
+    size = record["model_size_bytes"]
+    cells = [
+        *names,
+        f"{record['parameters']:,d}",
+        figure(record["float"], ".4f"),
+        figure(record["file"], ".4f"),
+        figure(record["agreement"], ".4f"),
+        figure(size / 1000, ".0f"),
+        figure(record["zip_size_bytes"] / 1000, ".0f"),
+        figure(p50 and p50 / 1000, ".0f"),
+        record["validity"] or "–",
+        record["scheme"],
+        figure(before and size / before["model_size_bytes"], ".2f"),
+        figure(p50 / p50_before if p50 and p50_before else None, ".2f"),
     ]
-    for (name, model, method), facts in found.items():
-        before = found.get((name, model, facts["scheme"]), {})
-        p50, p50_before = facts["p50_ns"], before.get("p50_ns")
-        size = facts["model_size_bytes"]
-        cells = [
-            name,
-            model,
-            method,
-            f"{facts['compressed'].get('parameters', facts['run']['parameters']):,d}",
-            figure(facts["run"]["metrics"]["test"]["accuracy"], ".4f"),
-            figure(facts.get("artifact"), ".4f"),
-            figure(facts.get("agreement"), ".4f"),
-            figure(size / 1000, ".0f"),
-            figure(facts["zip_size_bytes"] / 1000, ".0f"),
-            figure(p50 and p50 / 1000, ".0f"),
-            facts["validity"] or "–",
-            facts["scheme"],
-            figure(before and size / before["model_size_bytes"], ".2f"),
-            figure(p50 / p50_before if p50 and p50_before else None, ".2f"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    write_section(page, SMALLER_HEADING, SMALLER_ABOUT, lines)
+    return f"| {' | '.join(cells)} |"
+
+
+def write_table(
+    page: Path, heading: str, about: str, header: str, rows: Mapping[Names, str | None]
+) -> None:
+    """Writes a section's rows; one of which no figures are known stays as the page has it."""
+    _, _, section = page.read_text("utf-8").partition(heading)
+    lines = section.partition("\n## ")[0].splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    old = {tuple(row[:3]): f"| {' | '.join(row)} |" for row in cells}
+    made = [row or old.get(names) for names, row in rows.items()]
+    write_section(page, heading, about, [header, *(row for row in made if row)])
 
 
 def write_section(page: Path, heading: str, about: str, lines: list[str]) -> None:

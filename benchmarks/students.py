@@ -5,8 +5,9 @@
 Works on the runs of benchmarks/accuracy.py and compression.py, whose LSTM and Transformer of the
 same set and seed teach; it trains those that are not there. With a fifth of the labels, all of them
 know the labels of that fifth alone, and the other texts teach without theirs; such runs lie in
-RUNS/SET-fifth. Finished ones are skipped. The table replaces what stands under its heading in
-docs/compression.md and holds all that is there.
+RUNS/SET-fifth. Finished ones are skipped, and so is a row whose figures stand in
+docs/compression.json. The table replaces what stands under its heading in docs/compression.md; a
+row without figures in the .json stays as it is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accuracy import read
-from compression import MODELS, SETS, Benchmark
-from compression_tables import figure, spread, write_section
+from compression import SETS
+from compression_records import Record, Records
+from compression_runs import MODELS, Benchmark
+from compression_tables import figure, spread, write_table
 from datasets import format_csv, make_dataset
 
 from device_runner.files import write_file_atomic
@@ -36,6 +38,7 @@ and the texts of the other rows come to the students with `--unlabelled`; who le
 as many updates as who is taught (`train.epochs`, with early stopping). Accuracies on the test split
 are means over n seeds; *points* is taught - alone, paired by seed: mean (lowest to highest).
 """
+KEY = ("set", "labels", "taught_by", "seed")
 STUDENT = "average"
 ALL, FIFTH = "all", "a fifth"
 FIFTHS = 5
@@ -53,10 +56,10 @@ class FewLabels(Benchmark):
     def __init__(self, runs: Path, name: str, seed: int) -> None:
         super().__init__(runs, f"{name}-fifth", seed)
 
-    def data(self) -> list[str]:
-        """Returns what `tfpipe train` is told of the table."""
+    def tables(self) -> tuple[str, Path | None]:
+        """Returns the table of the fifth, and the test table."""
         folder = self.make_table()
-        return [str(folder / "train.csv"), "--test", str(folder / "test.csv")]
+        return str(folder / "train.csv"), folder / "test.csv"
 
     def texts(self) -> Path:
         """Returns the file with the texts of the other rows."""
@@ -112,46 +115,50 @@ def fill(benchmark: Benchmark, teachings: Sequence[Sequence[str]]) -> None:
     benchmark.train(student_run(benchmark, ()), STUDENT, *values)
 
 
-def show(runs: Path, page: Path) -> None:
+def describe(name: str, labels: str, benchmark: Benchmark, teachers: Sequence[str]) -> Record:
+    """Returns how a student of `teachers` and the one without did; {} if a run is missing."""
+    alone, taught = (read(student_run(benchmark, who) / "run.json") for who in ((), teachers))
+    if not alone or not taught:
+        return {}
+    linear = alone["metrics"]["baseline"]["tfidf_logistic_regression"]
+    return {
+        **dict(zip(KEY, (name, labels, " + ".join(teachers), benchmark.seed), strict=True)),
+        "data_sha256": alone["data"]["fingerprint_sha256"],
+        "alone": alone["metrics"]["test"]["accuracy"],
+        "taught": taught["metrics"]["test"]["accuracy"],
+        "tfidf": linear["accuracy"],
+    }
+
+
+def show(page: Path, records: Records) -> None:
     """Writes the table."""
-    found = {}
+    header = (
+        "| set | labels | taught by | n | alone | taught | points | TF-IDF |\n"
+        "|---|---|---|--:|--:|--:|--:|--:|"
+    )
+    rows = {}
     for name in SETS:
         for labels, teachings in TEACHERS.items():
-            benchmarks = [benchmark_of(runs, name, seed, labels) for seed in SETS[name]]
             for teachers in teachings:
-                pairs = [
-                    [read(student_run(each, who) / "run.json") for who in ((), teachers)]
-                    for each in benchmarks
-                ]
-                key = name, labels, " + ".join(teachers)
-                found[key] = [pair for pair in pairs if all(pair)]
-    write_section(page, HEADING, ABOUT, format_rows(found))
+                names = name, labels, " + ".join(teachers)
+                seeds = records.select(**dict(zip(KEY[:3], names, strict=True)))
+                rows[names] = format_row(names, seeds) if seeds else None
+    write_table(page, HEADING, ABOUT, header, rows)
 
 
-def format_rows(found: Mapping[tuple[str, str, str], Sequence[Sequence[Any]]]) -> list[str]:
-    """Returns the lines of the table; `found` has [run alone, run taught] of each set, share of
-    labels and teachers, one a seed."""
-    lines = [
-        "| set | labels | taught by | n | alone | taught | points | TF-IDF |",
-        "|---|---|---|--:|--:|--:|--:|--:|",
+def format_row(names: Sequence[str], seeds: Sequence[Record]) -> str:
+    """Returns a line of the table, made of the records of all seeds."""
+    alone, taught, linear = (
+        np.array([record[key] for record in seeds]) for key in ("alone", "taught", "tfidf")
+    )
+    figures = [
+        str(len(seeds)),
+        figure(alone.mean(), ".4f"),
+        figure(taught.mean(), ".4f"),
+        spread((taught - alone).tolist()),
+        figure(linear.mean(), ".4f"),
     ]
-    for cells, pairs in found.items():
-        if not pairs:
-            continue
-        metrics = [[run["metrics"] for run in pair] for pair in pairs]
-        alone, taught = np.array(
-            [[each["test"]["accuracy"] for each in pair] for pair in metrics]
-        ).T
-        linear = [pair[0]["baseline"]["tfidf_logistic_regression"] for pair in metrics]
-        figures = [
-            str(len(pairs)),
-            figure(alone.mean(), ".4f"),
-            figure(taught.mean(), ".4f"),
-            spread((taught - alone).tolist()),
-            figure(np.mean([each["accuracy"] for each in linear]), ".4f"),
-        ]
-        lines.append(f"| {' | '.join([*cells, *figures])} |")
-    return lines
+    return f"| {' | '.join([*names, *figures])} |"
 
 
 def main() -> None:
@@ -163,12 +170,20 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", default=list(TEACHERS), choices=list(TEACHERS))
     parser.add_argument("--page", type=Path, default=Path("docs/compression.md"))
     options = parser.parse_args()
+    records = Records(options.page, "students", KEY)
     for name in options.sets:
         for seed in [seed for seed in SETS[name] if seed in options.seeds]:
             for labels in options.labels:
-                fill(benchmark_of(options.runs, name, seed, labels), TEACHERS[labels])
-                show(options.runs, options.page)
-    show(options.runs, options.page)
+                benchmark = benchmark_of(options.runs, name, seed, labels)
+                digest = benchmark.data_sha256()
+                by = [" + ".join(teachers) for teachers in TEACHERS[labels]]
+                if all(records.find(name, labels, who, seed, data_sha256=digest) for who in by):
+                    continue
+                fill(benchmark, TEACHERS[labels])
+                found = [describe(name, labels, benchmark, who) for who in TEACHERS[labels]]
+                records.add(filter(None, found))
+                show(options.page, records)
+    show(options.page, records)
 
 
 if __name__ == "__main__":

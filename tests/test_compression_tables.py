@@ -13,21 +13,25 @@ def tables() -> ModuleType:
     return load_benchmark("compression_tables")
 
 
-def facts(seed: int, accuracy: float, file: float, **others: Any) -> dict[str, Any]:
-    run = {"seed": seed, "metrics": {"test": {"accuracy": accuracy}}}
+def record(seed: int, accuracy: float, file: float, **others: Any) -> dict[str, Any]:
     usual = {
-        "artifact": file,
+        "seed": seed,
+        "float": accuracy,
+        "file": file,
         "agreement": 1.0,
         "clear_agreement": 1.0,
         "median_abs_error": 1 / 256,
+        "parameters": 2000,
         "model_size_bytes": 1000,
         "zip_size_bytes": 100,
         "passed": True,
         "scheme": "int8",
-        "run": run,
-        "compressed": {},
     }
     return {**usual, **others}
+
+
+def rows_of(page: Path, start: str) -> list[str]:
+    return [line for line in page.read_text("utf-8").splitlines() if line.startswith(start)]
 
 
 def test_seeds_are_paired_and_the_worst_agreement_is_shown(
@@ -35,31 +39,47 @@ def test_seeds_are_paired_and_the_worst_agreement_is_shown(
 ) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\nText.\n", "utf-8")
-    plain = [facts(1, 0.9, 0.9, zip_size_bytes=400), facts(2, 0.8, 0.8, zip_size_bytes=200)]
+    plain = [record(1, 0.9, 0.9, zip_size_bytes=400), record(2, 0.8, 0.8, zip_size_bytes=200)]
     smaller = [
-        facts(1, 0.9, 0.91, agreement=0.99, clear_agreement=None),
-        facts(2, 0.8, 0.78, median_abs_error=2 / 256, passed=False),
+        record(1, 0.9, 0.91, agreement=0.99, clear_agreement=None),
+        record(2, 0.8, 0.78, median_abs_error=2 / 256, passed=False),
     ]
     tables.write_methods(
         page,
-        {("set", "lstm", "float32"): plain, ("set", "lstm", "qat"): smaller, ("set", "x", "y"): []},
+        {("a set", "lstm", "float32"): plain, ("a set", "lstm", "qat"): smaller},
     )
-    rows = [
-        line for line in page.read_text("utf-8").splitlines() if line.startswith("| set | lstm")
-    ]
     # Points: +1 and -2; zip: 100 / 400 and 100 / 200.
-    assert rows[1] == (
-        "| set | lstm | qat | int8 | 2 | 0.8500 | 0.8450 | -0.50 (-2.00 to +1.00) | 0.9900 "
+    assert rows_of(page, "| a set | lstm")[1] == (
+        "| a set | lstm | qat | int8 | 2 | 0.8500 | 0.8450 | -0.50 (-2.00 to +1.00) | 0.9900 "
         "| 1.0000 | 2.00 | 1 | 0.375 | 1 of 2 |"
     )
 
 
 def test_file_that_was_not_verified_has_no_accuracy(tables: ModuleType) -> None:
-    unknown = facts(1, 0.9, 0.9)
-    for key in ("artifact", "agreement", "clear_agreement", "median_abs_error", "passed"):
-        del unknown[key]
-    row = tables.method_row(["set", "lstm", "qat"], [unknown], {})
+    unknown = record(1, 0.9, 0.9)
+    for key in ("file", "agreement", "clear_agreement", "median_abs_error", "passed"):
+        unknown[key] = None
+    row = tables.method_row(("set", "lstm", "qat"), [unknown], {})
     assert row == "| set | lstm | qat | int8 | 0 | – | – | – | – | – | – | 1 | – | 0 of 1 |"
+
+
+def test_row_without_figures_stays_where_its_table_has_it(
+    tables: ModuleType, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    old = "| set | lstm | qat | int8 | 3 | 0.9 |"
+    gone = "| set | lstm | no longer a method | 3 |"
+    page.write_text(
+        f"# Page\n\n{tables.METHODS_HEADING}\n| set |\n|---|\n{gone}\n{old}\n\n## After\n\n"
+        "| set | lstm | prune | of another table |\n",
+        "utf-8",
+    )
+    made = [record(1, 0.9, 0.9, zip_size_bytes=400)]
+    cells = {"float32": made, "qat": [], "prune": []}
+    tables.write_methods(page, {("set", "lstm", key): found for key, found in cells.items()})
+    plain, *others = rows_of(page, "| set | lstm")
+    assert plain.startswith("| set | lstm | float32 | int8 | 1 |")
+    assert others == [old, "| set | lstm | prune | of another table |"]
 
 
 def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_path: Path) -> None:
@@ -75,11 +95,9 @@ def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_pa
 def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n", "utf-8")
-    run = {"run": {**facts(1, 0.9, 0.9)["run"], "parameters": 2000}, "compressed": {}}
-    whole = facts(1, 0.9, 0.9, p50_ns=2000, validity="valid", **run)
-    half = facts(
-        1, 0.9, 0.89, p50_ns=1000, validity=None, model_size_bytes=400, run=run["run"],
-        compressed={"parameters": 500},
+    whole = record(1, 0.9, 0.9, p50_ns=2000, validity="valid")
+    half = record(
+        1, 0.9, 0.89, p50_ns=1000, validity=None, model_size_bytes=400, parameters=500
     )  # fmt: skip
     tables.write_smaller(page, {("set", "lstm", "int8"): whole, ("set", "lstm", "shrink"): half})
     assert page.read_text("utf-8").splitlines()[-1] == (
