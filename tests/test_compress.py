@@ -185,6 +185,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
     "all gone": (lambda _: None, "x", CompressOptions(shrink=1.0), r"shrink=1 lies outside \[0, 1"),
     "all pruned": (lambda _: None, "x", CompressOptions(prune=1.0), r"prune=1 lies outside \[0, 1"),
     "less than none": (lambda _: None, "x", CompressOptions(prune=-0.1), "prune=-0.1 lies outside"),
+    "no block": (
+        lambda _: None,
+        "x",
+        CompressOptions(prune=0.5, block_size=0),
+        "block_size=0 lies outside 1 to 64.*4 float32 or 16 int8",
+    ),
     "one cluster": (lambda _: None, "x", CompressOptions(cluster=1), "cluster=1 lies outside 2 to"),
     "rate": (
         lambda _: None,

@@ -25,7 +25,7 @@ from tfpipe.report.table import Table
 from tfpipe.report.variant_tables import comparison_table, weights_table
 
 OPTIONS = {"source": "base", "shrink": 0.0, "prune": 0.0, "scan": True, "cluster": 0}
-OPTIONS |= {"qat": False, "epochs": 5, "learning_rate": 0.0}
+OPTIONS |= {"qat": False, "epochs": 5, "learning_rate": 0.0, "block_size": 1, "scheme": "int8"}
 SIZES = {
     "before": {"plain": 2_000_000, "zip": 1_900_000, "zstd": 1_880_000},
     "after": {"plain": 500_000, "zip": 152_000, "zstd": 141_000},
@@ -214,16 +214,22 @@ def test_commands_make_variants_again_each_after_its_source(run: Path) -> None:
     write_record(
         run,
         "old",
-        options={"prune": 0.5, "scan": None, "learning_rate": 0.0005},
+        options={
+            "prune": 0.5, "scan": None, "learning_rate": 0.0005, "block_size": None, "scheme": None,
+        },
         teaching={"teachers": ["big one"], "unlabelled": None, "teachers_sha256": ["0"]},
-    )
+    )  # fmt: skip
+    blocks = {"prune": 0.8, "block_size": 16, "qat": True, "scheme": "dynamic_int4"}
+    write_record(run, "blocks", options=blocks)
     folder = run / "exports" / "sparse-cpu-dynamic_int8"
     check = json.loads((folder / "check.json").read_text("utf-8"))
     check |= {"buckets": [16, 32], "proof": {"wanted": "tflite-runtime==2.14.0"}}
     write_json(folder / "check.json", check)
     commands = write_report(run)["run"]["commands"]
     again = "lstm-topics-again"
-    assert commands[1:5] == [
+    assert commands[1:6] == [
+        f"tfpipe compress {again} --as blocks --prune 0.8 --epochs 5 --block-size 16 --qat "
+        "--scheme dynamic_int4",
         f"tfpipe compress {again} --as half --shrink 0.5 --epochs 5",
         f"tfpipe compress {again} --as old --prune 0.5 --epochs 5 --learning-rate 0.0005 --no-scan "
         "--teacher 'big one'",

@@ -16,6 +16,7 @@ from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
 
 from tfpipe.compress import sensitivity
 from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.prune import block_of
 from tfpipe.compress.sensitivity import (
     describe_decisions,
     scan_sensitivity,
@@ -109,19 +110,31 @@ def test_few_texts_are_looked_at(
     assert scan["limit"] == pytest.approx(0.040353, abs=1e-6)
 
 
+@pytest.mark.parametrize("block", [(1, 1), (4, 1)])
 @pytest.mark.parametrize("sparsity", [0.3, 0.8, 0.95])
-def test_what_goes_is_what_tf_mot_masks(sparsity: float) -> None:
-    weights = np.random.default_rng(3).normal(size=(31, 17)).astype(np.float32)
+def test_what_goes_is_what_tf_mot_masks(sparsity: float, block: tuple[int, int]) -> None:
+    weights = np.random.default_rng(3).normal(size=(32, 17)).astype(np.float32)
     variable, mask = tf.Variable(weights), tf.Variable(np.ones_like(weights))
     pruning = Pruning(
         lambda: tf.constant(1),
         [(variable, mask, tf.Variable(0.0))],
         ConstantSparsity(sparsity, 0, frequency=1),
-        block_size=(1, 1),
+        block_size=block,
         block_pooling_type="AVG",
     )
     tf.function(pruning.conditional_mask_update, autograph=False)()
-    np.testing.assert_array_equal(without_smallest(weights, sparsity), weights * mask.numpy())
+    np.testing.assert_array_equal(
+        without_smallest(weights, sparsity, block), weights * mask.numpy()
+    )
+
+
+def test_tables_and_kernels_that_blocks_do_not_divide_are_pruned_weight_by_weight() -> None:
+    def weight(name: str, rows: int) -> tf.Variable:
+        return tf.Variable(tf.zeros((rows, 3)), name=name)
+
+    assert block_of(weight("dense/kernel", 8), 4) == (4, 1)
+    assert block_of(weight("dense/kernel", 6), 4) == (1, 1)
+    assert block_of(weight("embedding/embeddings", 8), 4) == (1, 1)
 
 
 def test_variant_is_pruned_as_the_scan_decided(
@@ -147,9 +160,14 @@ def test_variant_is_pruned_as_the_scan_decided(
         wanted = max(layer["sparsity"], before[layer["name"]])
         assert zeros[layer["name"]] == pytest.approx(wanted, abs=0.03), layer
     # Without the scan nobody is spared.
-    options = CompressOptions(prune=0.9, scan=False, epochs=1)
+    options = CompressOptions(prune=0.9, scan=False, block_size=4, epochs=1)
     record = compress(run, "alike", options, progress=said.append)
     assert "scan" not in record["training"][0]
     for entry in record["tensors"]:
         if entry["name"] in names:
             assert entry["zeros"] >= 0.87, entry
+    # Whole runs of four inputs of an output went, or none of the four.
+    for weight in load_model(RunFolder(run), "alike").trainable_variables:
+        if weight.shape.rank == 2 and "kernel" in weight.name and weight.shape[0] % 4 == 0:
+            zeros_of_runs = (weight.numpy().reshape(-1, 4, weight.shape[1]) == 0).sum(1)
+            assert set(np.unique(zeros_of_runs)) == {0, 4}, weight.name

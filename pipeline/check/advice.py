@@ -15,7 +15,7 @@ from tfpipe.check.context import (
 )
 from tfpipe.check.findings import Finding, finding
 from tfpipe.check.model import FLOAT_TYPES, QUANTIZED_TYPES, Graph, Operator, Tensor
-from tfpipe.check.runtimes import min_tensorflow, parse_release
+from tfpipe.check.runtimes import OLD_RUNTIME, min_tensorflow, parse_release
 from tfpipe.weight_schemes import SMALL_KERNEL
 
 # The converter leaves smaller constants as floats on purpose
@@ -29,7 +29,6 @@ PASSING = frozenset({"CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE"})
 COMPILED_TARGETS = frozenset({"gpu", "web"})
 # The Edge TPU's compiler: "a delegate that only supports static-sized tensors".
 STATIC_TARGETS = frozenset({"edgetpu"})
-OLD_RUNTIME = "tflite-runtime"
 # These refuse the graph, or the part of it behind the loop.
 UNBRANCHED_TARGETS = frozenset({"edgetpu", "gpu", "mediapipe"})
 
@@ -171,7 +170,7 @@ def is_guarded(subject: Subject, graph: Graph, lookup: Operator) -> bool:
 
 def find_two_outputs(subject: Subject) -> Iterator[Finding]:
     """Yields the dense layers that crash tflite-runtime on ARM."""
-    if subject.runtime.name != "tflite-runtime":
+    if subject.runtime.name != OLD_RUNTIME:
         return
     for graph, operator in subject.operators():
         if operator.name == "FULLY_CONNECTED" and has_two_channels(graph, operator):

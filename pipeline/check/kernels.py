@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tfpipe.check.context import Subject
 from tfpipe.check.findings import Finding, finding
-from tfpipe.check.runtimes import Runtime
+from tfpipe.check.runtimes import OLD_RUNTIME, Runtime
 
 FLOAT = ("float32",)
 BYTES = (*FLOAT, "int8", "uint8")
@@ -92,7 +92,7 @@ def has_kernel(runtime: Runtime, name: str, dtype: str) -> bool:
     """Returns whether a runtime computes an op on a type, True where that was not measured."""
     if name not in KERNEL_TYPES:
         return True
-    if runtime.name == "tflite-runtime":
+    if runtime.name == OLD_RUNTIME:
         if dtype == "float16" or dtype in MISSING_IN_TFLITE.get(name, ()):
             return False
     return dtype in KERNEL_TYPES[name]

@@ -20,6 +20,7 @@ from tfpipe.check.model import Model
 from tfpipe.check.parse import read_model
 from tfpipe.check.running import find_running
 from tfpipe.check.runtimes import Runtime, min_runtimes, min_tensorflow, parse_runtime
+from tfpipe.check.sparse import find_sparse
 from tfpipe.check.targets import CHECK_TARGETS, coverage, find_target
 from tfpipe.sizes import file_sizes
 
@@ -108,8 +109,8 @@ def describe(subject: Subject, data: bytes) -> dict[str, Any]:
 
 def find_all(subject: Subject) -> list[Finding]:
     """Returns the findings, errors first, otherwise in the order of the rules."""
-    running = [*find_loading(subject), *find_running(subject), *find_kernels(subject)]
-    unique = list(dict.fromkeys([*running, *find_target(subject), *find_advice(subject)]))
+    rules = (find_loading, find_running, find_kernels, find_sparse, find_target, find_advice)
+    unique = list(dict.fromkeys(found for rule in rules for found in rule(subject)))
     return sorted(unique, key=lambda entry: SEVERITIES.index(entry.severity))
 
 

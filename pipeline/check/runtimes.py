@@ -11,6 +11,7 @@ from tfpipe.check.op_versions import OP_VERSIONS
 
 Release = tuple[int, ...]
 DEFAULT_RUNTIME = "ai-edge-litert"
+OLD_RUNTIME = "tflite-runtime"
 # ai-edge-litert counts its own releases. 1.0.1 has what TensorFlow 2.18 has, but for what is listed
 # here; every op was loaded in every version by the wheels named, so an entry is the first of
 # *those* releases that has it, and a release between two of them may have it already.
@@ -133,8 +134,8 @@ def first_release(runtime: str, code: OperatorCode) -> str | None:
     if text == "-":
         return None
     if runtime != "ai-edge-litert":
-        newest = parse_release(KNOWN["tflite-runtime"][1])
-        gone = runtime == "tflite-runtime" and parse_release(text) > newest
+        newest = parse_release(KNOWN[OLD_RUNTIME][1])
+        gone = runtime == OLD_RUNTIME and parse_release(text) > newest
         return None if gone else text
     for release, added in LITERT_ADDITIONS.items():
         if code.version in added.get(code.name, ()):
@@ -187,7 +188,7 @@ def parse_runtime(text: str | None) -> Runtime:
             f"runtime={text!r} is older than {name} {oldest}, the oldest whose ops are known here. "
             f"Name a release from {oldest} on."
         )
-    if name == "tflite-runtime" and found.is_newer_than_known:
+    if name == OLD_RUNTIME and found.is_newer_than_known:
         raise ValueError(
             f"runtime={text!r} does not exist: tflite-runtime ended with {newest}. Name a release "
             "up to it, or ai-edge-litert."

@@ -25,6 +25,13 @@ from tfpipe.cli.teachers import teacher_options
     show_default=True,
     help="Prune layers less that do not bear it; else all alike.",
 )
+@click.option(
+    "--block-size",
+    default=1,
+    show_default=True,
+    help="Weights of an output that are pruned together: 4 float32 or 16 int8 ones, as TFLite's "
+    "sparse kernels read them.",
+)
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
 @click.option("--qat", is_flag=True, help="Train with the rounding of the exported file.")
 @click.option(
@@ -56,7 +63,8 @@ def compress(run: Path, name: str, overwrite: bool, output_format: str, **option
       tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
     """
     if not options["prune"]:
-        refuse_in_vain(["scan"], "it says how to prune. Give --prune SHARE, or leave it out.")
+        reason = "it says how to prune. Give --prune SHARE, or leave it out."
+        refuse_in_vain(["scan", "block_size"], reason)
     from tfpipe.cli.output import format_compression
     from tfpipe.cli.progress import ProgressDisplay
     from tfpipe.quiet import import_tensorflow

@@ -13,6 +13,7 @@ INT8 = "int8"
 # Schemes whose rounding can be trained with: int8 rounds every value, those others the weights
 # alone, to so many bits.
 QAT_SCHEMES = (INT8, *WEIGHT_SCHEMES)
+MAX_BLOCK_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class CompressOptions:
         prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
         scan: Whether pruning first finds out what each table and kernel bears, and prunes those
             that do not bear it less or not at all, see `scan_sensitivity`.
+        block_size: How many weights of an output go to zero together, those of successive inputs,
+            as sparse kernels read them; see `block_of`. 1 prunes each alone.
         cluster: Values to reach in each table and kernel; 0 leaves it out.
         qat: Whether to train with the rounding of a file (quantization-aware training).
         scheme: Of that file: int8 rounds weights and values, the dynamic ones weights alone.
@@ -42,6 +45,7 @@ class CompressOptions:
     shrink: float = 0.0
     prune: float = 0.0
     scan: bool = True
+    block_size: int = 1
     cluster: int = 0
     qat: bool = False
     scheme: str = INT8
@@ -64,6 +68,11 @@ class CompressOptions:
         if not 0 <= self.prune < 1:
             raise ValueError(
                 f"prune={self.prune:g} lies outside [0, 1): 0.8 sets 80 % of the weights to zero."
+            )
+        if not 1 <= self.block_size <= MAX_BLOCK_SIZE:
+            raise ValueError(
+                f"block_size={self.block_size} lies outside 1 to {MAX_BLOCK_SIZE}. TFLite's sparse "
+                "kernels read blocks of 4 float32 or 16 int8 weights."
             )
         if self.cluster and not 2 <= self.cluster <= 256:
             raise ValueError(

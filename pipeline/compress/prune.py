@@ -28,6 +28,21 @@ def compressible(model: keras.Model) -> list[tf.Variable]:
     ]
 
 
+def block_of(weight: tf.Variable, block_size: int) -> tuple[int, int]:
+    """Returns rows and columns of the blocks that a weight is pruned in.
+
+    A kernel is (inputs, outputs), and a sparse kernel of TFLite multiplies a run of inputs of one
+    output at once. Tables are looked up and not multiplied; they, and kernels whose inputs such
+    runs do not divide, are pruned weight by weight.
+
+    Args:
+        weight: One of `compressible`.
+        block_size: Length of a run.
+    """
+    is_table = "embeddings" in weight.name
+    return (1, 1) if is_table or weight.shape[0] % block_size else (block_size, 1)
+
+
 class Prune(Method):
     """TF-MOT's magnitude pruning (Zhu and Gupta 2017): its `PolynomialDecay` schedule and masks.
 
@@ -38,10 +53,13 @@ class Prune(Method):
         sparsity: Share of zeros at the end, in [0, 1), for each of `compressible`; 0 leaves that
             one alone.
         epochs: Passes over the training rows.
+        block_size: Weights of an output that go to zero together, see `block_of`; their mean
+            magnitude decides.
     """
 
-    def __init__(self, sparsity: Sequence[float], *, epochs: int) -> None:
+    def __init__(self, sparsity: Sequence[float], *, epochs: int, block_size: int = 1) -> None:
         self._sparsity = sparsity
+        self._block_size = block_size
         self._rising = max(1, round(RISING_SHARE * epochs))
 
     def begin(self, trainer: FineTuner) -> None:
@@ -68,7 +86,7 @@ class Prune(Method):
                 lambda: trainer.optimizer.iterations,
                 [(weight, mask, tf.Variable(0.0, trainable=False))],
                 PolynomialDecay(0.0, sparsity, 0, end, frequency=frequency),
-                block_size=(1, 1),
+                block_size=block_of(weight, self._block_size),
                 block_pooling_type="AVG",
             )
             for weight, mask, sparsity in zip(

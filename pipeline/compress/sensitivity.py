@@ -13,7 +13,7 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from tfpipe.compress.options import CompressOptions
-from tfpipe.compress.prune import compressible
+from tfpipe.compress.prune import block_of, compressible
 from tfpipe.compress.source import Source
 from tfpipe.metrics import deciding_score, predict_labels, score_predictions
 from tfpipe.train.corpus import EncodedSplit
@@ -24,6 +24,7 @@ SCAN_TEXTS = 2000
 PRUNED, LESS, LEFT_ALONE = "pruned", "less", "left alone"
 
 Scorer = Callable[[], float]
+Block = tuple[int, int]
 
 
 def choose_sparsity(
@@ -43,7 +44,7 @@ def choose_sparsity(
     if not options.scan:
         return [options.prune] * len(compressible(model)), {}
     progress("prune: looking at what each layer bears")
-    scan = scan_sensitivity(model, source, options.prune)
+    scan = scan_sensitivity(model, source, options.prune, options.block_size)
     progress(describe_decisions(scan))
     return [layer["sparsity"] for layer in scan["layers"]], {"scan": scan}
 
@@ -64,7 +65,9 @@ def describe_decisions(scan: dict[str, Any]) -> str:
     return f"prune: {', '.join([*told, *rest])}"
 
 
-def scan_sensitivity(model: keras.Model, source: Source, sparsity: float) -> dict[str, Any]:
+def scan_sensitivity(
+    model: keras.Model, source: Source, sparsity: float, block_size: int = 1
+) -> dict[str, Any]:
     """Prunes one tensor after the other, each alone and without training, and scores the model.
 
     The scan of Han, Pool, Tran and Dally 2015 ("Learning both Weights and Connections for Efficient
@@ -77,6 +80,7 @@ def scan_sensitivity(model: keras.Model, source: Source, sparsity: float) -> dic
         model: A float model; its weights are the same afterwards.
         source: The run's data; only the validation split is read, `SCAN_TEXTS` of it at most.
         sparsity: Share of zeros asked for, in (0, 1).
+        block_size: Weights that go to zero together, see `block_of`.
 
     Returns:
         "metric": "accuracy" or "micro_f1"; "num_examples"; "score" of the model as it is; "limit":
@@ -94,7 +98,11 @@ def scan_sensitivity(model: keras.Model, source: Source, sparsity: float) -> dic
     before = score()
     limit = standard_error(before, count)
     weights = compressible(model)
-    layers = [scan_tensor(weight, score, before - limit, sparsity) for weight in weights]
+    blocks = [block_of(weight, block_size) for weight in weights]
+    layers = [
+        scan_tensor(weight, block, score, before - limit, sparsity)
+        for weight, block in zip(weights, blocks, strict=True)
+    ]
     for layer in layers:
         for entry in layer["tried"]:
             entry["drop"] = round(before - entry["score"], 6)
@@ -107,7 +115,7 @@ def scan_sensitivity(model: keras.Model, source: Source, sparsity: float) -> dic
         "score": before,
         "limit": limit,
         "asked": sparsity,
-        "together": score_together(weights, layers, score, before),
+        "together": score_together(weights, layers, blocks, score, before),
         "layers": layers,
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -139,12 +147,13 @@ def standard_error(share: float, count: int) -> float:
 
 
 def scan_tensor(
-    weight: tf.Variable, score: Scorer, needed: float, sparsity: float
+    weight: tf.Variable, block: Block, score: Scorer, needed: float, sparsity: float
 ) -> dict[str, Any]:
     """Returns the entry of one tensor, "drop" not yet in it; its weights are put back.
 
     Args:
         weight: The table or kernel.
+        block: Rows and columns that are pruned together.
         score: Scores the model as it stands.
         needed: Score from which on a sparsity is borne.
         sparsity: The first that is tried; then each leaves twice the weights, while above 0.
@@ -152,7 +161,7 @@ def scan_tensor(
     kept = weight.numpy()
     tried: list[dict[str, float]] = []
     while sparsity > 0 and (not tried or tried[-1]["score"] < needed):
-        weight.assign(without_smallest(kept, sparsity))
+        weight.assign(without_smallest(kept, sparsity, block))
         tried.append({"sparsity": sparsity, "score": score()})
         sparsity = round(1 - 2 * (1 - sparsity), 6)
     weight.assign(kept)
@@ -168,13 +177,17 @@ def scan_tensor(
 
 
 def score_together(
-    weights: list[tf.Variable], layers: list[dict[str, Any]], score: Scorer, before: float
+    weights: list[tf.Variable],
+    layers: list[dict[str, Any]],
+    blocks: list[Block],
+    score: Scorer,
+    before: float,
 ) -> dict[str, float]:
     """Returns score, drop and share of zeros with all tensors pruned as decided."""
     kept = [weight.numpy() for weight in weights]
     pruned = [
-        without_smallest(value, layer["sparsity"])
-        for value, layer in zip(kept, layers, strict=True)
+        without_smallest(value, layer["sparsity"], block)
+        for value, layer, block in zip(kept, layers, blocks, strict=True)
     ]
     for weight, value in zip(weights, pruned, strict=True):
         weight.assign(value)
@@ -185,15 +198,24 @@ def score_together(
     return {"score": after, "drop": round(before - after, 6), "sparsity": round(zeros, 4)}
 
 
-def without_smallest(weights: NDArray[np.float32], sparsity: float) -> NDArray[np.float32]:
-    """Returns the weights, that share of them at zero: those of the smallest magnitude.
+def without_smallest(
+    weights: NDArray[np.float32], sparsity: float, block: Block = (1, 1)
+) -> NDArray[np.float32]:
+    """Returns the weights, that share of their blocks at zero: those of the smallest mean
+    magnitude.
 
     What stays is all that is no smaller than the last one kept, as in TF-MOT's masks.
+
+    Args:
+        weights: `(rows, columns)`.
+        sparsity: In [0, 1).
+        block: Rows and columns of a block; they divide those of the weights.
     """
-    count = round(weights.size * (1 - sparsity))
-    magnitudes = np.abs(weights)
+    rows, columns = (size // step for size, step in zip(weights.shape, block, strict=True))
+    magnitudes = np.abs(weights).reshape(rows, block[0], columns, block[1]).mean((1, 3))
+    count = round(magnitudes.size * (1 - sparsity))
     threshold = np.partition(magnitudes, -count, None)[-count] if count else np.inf
-    return np.where(magnitudes >= threshold, weights, 0)
+    return np.where(np.kron(magnitudes >= threshold, np.ones(block, bool)), weights, 0)
 
 
 def make_scorer(model: keras.Model, source: Source) -> tuple[Scorer, int]:

@@ -141,7 +141,7 @@ def make_tuner(
     elif "prune" in before and name != "cluster":
         methods.append(KeepZeros())
     if name == "prune":
-        methods.append(Prune(sparsity, epochs=options.epochs))
+        methods.append(Prune(sparsity, epochs=options.epochs, block_size=options.block_size))
     if name == "cluster":
         methods.append(Cluster(options.cluster))
     if name == "qat" and options.scheme in WEIGHT_SCHEMES:

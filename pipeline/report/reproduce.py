@@ -8,6 +8,7 @@ from typing import Any
 from tfpipe.data import PACKAGED
 from tfpipe.report.read import Node
 from tfpipe.variant import BASE, IMPORTED_MODELS
+from tfpipe.weight_schemes import WEIGHT_SCHEMES
 
 # A run keeps these as names, but they are what the commands do without an option: the trained
 # weights, and a model without recurrence.
@@ -114,8 +115,10 @@ def _compression(again: str, variant: dict[str, Any]) -> str:
     for key in ("shrink", "prune", "cluster", "epochs", "learning_rate"):
         if options[key]:
             words += [f"--{key.replace('_', '-')}", f"{options[key]:g}"]
-    # A record that does not say so was made before there was a scan.
+    # A record that does not say so was made before there was a scan, blocks, or another scheme.
     words += ["--no-scan"] * bool(options["prune"] and not options["scan"])
+    words += ["--block-size", str(options["block_size"])] * ((options["block_size"] or 1) > 1)
     words += ["--qat"] * bool(options["qat"])
+    words += ["--scheme", options["scheme"]] * (options["scheme"] in WEIGHT_SCHEMES)
     teaching = variant["teaching"] or {"teachers": [], "unlabelled": None}
     return shlex.join([*words, *_teaching_options(**teaching)])

@@ -69,7 +69,8 @@ def _options(node: Node) -> dict[str, Any]:
     return {
         **{key: node.number(key) for key in ("shrink", "prune", "cluster", "learning_rate")},
         **{key: node.flag(key) for key in ("scan", "qat")},
-        "epochs": node.integer("epochs"),
+        **{key: node.integer(key) for key in ("epochs", "block_size")},
+        "scheme": node.text("scheme"),
     }
 
 
