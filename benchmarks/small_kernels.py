@@ -60,10 +60,11 @@ def convert_chain(width: int, rows: int, rng: np.random.Generator) -> bytes:
     return bytes(converter.convert())
 
 
-def measure(files: list[bytes], rounds: int, rng: np.random.Generator) -> list[float]:
-    """Returns the median microseconds of one product of each file."""
-    interpreters = [Interpreter(model_content=data, num_threads=1) for data in files]
-    taken: list[list[int]] = [[] for _ in files]
+def measure(
+    interpreters: list[Interpreter], rounds: int, rng: np.random.Generator
+) -> list[list[float]]:
+    """Returns the microseconds of one product of each chain, `(interpreters, rounds)`."""
+    taken: list[list[int]] = [[] for _ in interpreters]
     for interpreter in interpreters:
         interpreter.allocate_tensors()
     for number in range(WARM_UP + rounds):
@@ -75,7 +76,7 @@ def measure(files: list[bytes], rounds: int, rng: np.random.Generator) -> list[f
             interpreter.invoke()
             if number >= WARM_UP:
                 times.append(time.perf_counter_ns() - started)
-    return [float(np.median(times)) / 1e3 / PRODUCTS for times in taken]
+    return [[nanoseconds / 1e3 / PRODUCTS for nanoseconds in times] for times in taken]
 
 
 def main() -> None:
@@ -90,7 +91,8 @@ def main() -> None:
         for rows in ROWS:
             data = convert_chain(width, rows, rng)
             wide = widen_kernels(data, below=8 * width * width)
-            float32, int8 = measure([wide, data], options.rounds, rng)
+            files = [Interpreter(model_content=each, num_threads=1) for each in (wide, data)]
+            float32, int8 = map(np.median, measure(files, options.rounds, rng))
             cells = (width, f"{4 * width * width:,}", rows, f"{float32:.2f}", f"{int8:.2f}")
             lines.append(f"| {' | '.join(map(str, cells))} | {int8 / float32:.2f} |")
     about = ABOUT.format(

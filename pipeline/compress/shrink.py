@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from device_runner.encode import SPECIAL_TOKENS, Tokenizer
 from device_runner.files import write_json_atomic
+from tfpipe.compress.low_rank import with_low_rank
 from tfpipe.compress.source import Source, encode_source
 from tfpipe.models.widths import FIXED, Width, Widths
 from tfpipe.train.optimization import cross_entropy
@@ -59,6 +60,9 @@ def shrink(
         ValueError: A layer's units are not known, or nothing would go.
     """
     widths = Widths(model)
+    columns = max(width.count for width in widths.found if width.key == "embedding_dim")
+    model = with_low_rank(model, source, kept_count(columns, share))
+    widths = Widths(model)
     kept = choose(model, widths, source, share, work / "kept.json")
     before = source.tokenizer.vocabulary_size
     if len(kept.units) == sum(width.count for width in widths.found) and (
@@ -96,7 +100,9 @@ def choose(model: keras.Model, widths: Widths, source: Source, share: float, fil
     units: list[int] = []
     for width in widths.found:
         scores = importance[width.start : width.start + width.count]
-        best = np.argsort(-scores, kind="stable")[: kept_count(width.count, share)]
+        # Units of no importance at all, as columns beyond an embedding's rank, go in any case.
+        count = min(kept_count(width.count, share), full_steps(width.count, (scores > 0).sum()))
+        best = np.argsort(-scores, kind="stable")[:count]
         units += sorted((width.start + best).tolist())
     kept = Kept(units, used_tokens(source))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,8 +116,23 @@ def kept_count(count: int, share: float) -> int:
     >>> [kept_count(64, 0.4), kept_count(4, 0.5), kept_count(3, 0.9)]
     [40, 2, 1]
     """
-    step = WIDTH_STEP if count >= 2 * WIDTH_STEP else 1
+    step = step_of(count)
     return min(count, max(step, step * round(count * (1 - share) / step)))
+
+
+def full_steps(count: int, alive: int) -> int:
+    """Returns the smallest width with room for all units that do something.
+
+    >>> [full_steps(64, 6), full_steps(64, 64), full_steps(3, 0)]
+    [8, 64, 1]
+    """
+    step = step_of(count)
+    return min(count, max(step, step * -(-alive // step)))
+
+
+def step_of(count: int) -> int:
+    """Returns what the widths smaller than `count` are multiples of."""
+    return WIDTH_STEP if count >= 2 * WIDTH_STEP else 1
 
 
 def kept_of(width: Width, units: NDArray[np.bool_]) -> int:

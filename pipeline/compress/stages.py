@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.compress.cluster import Cluster, KeepClusters, KeepZeros
+from tfpipe.compress.copies import copy_of, quantized_copy_of, weight_rounded_copy_of
 from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
@@ -161,23 +162,6 @@ def make_tuner(
         learning_rate=options.learning_rate or rate,
         work=folder,
     )
-
-
-def copy_of(model: keras.Model) -> keras.Model:
-    """Returns a model of the same layers with weights of its own."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def quantized_copy_of(model: keras.Model, ranges: tf.Variable, per_tensor: bool) -> QuantizedModel:
-    """Returns the quantization-aware form of a copy; all copies share the ranges."""
-    return QuantizedModel(copy_of(model), ranges, per_tensor=per_tensor)
-
-
-def weight_rounded_copy_of(model: keras.Model, bits: int) -> WeightRoundedModel:
-    """Returns a copy that computes with rounded weights."""
-    return WeightRoundedModel(copy_of(model), bits)
 
 
 def measure(model: keras.Model, source: Source, split: str) -> dict[str, float]:

@@ -1,0 +1,94 @@
+"""The low-rank embedding: what stays the same, what goes first, and which models cannot have it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfpipe.compress.low_rank import with_low_rank
+from tfpipe.models import MODELS
+
+WORDS, LENGTH, WIDTH, CLASSES = 60, 9, 16, 3
+# Models whose vectors nothing but a product reads.
+LINEAR = {
+    "average": {},
+    "lstm": {"embedding_skip": False, "units": 8},
+    "bilstm": {"embedding_skip": False, "units": 8},
+    "textcnn": {"embedding_skip": False, "filters": 8},
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "average": {"pooling": "max"},
+    "lstm": {"units": 8},
+    "textcnn": {"filters": 8},
+    "transformer": {"num_heads": 2, "feed_forward_dim": 8},
+}
+
+
+def build(name: str, settings: dict[str, Any]) -> keras.Model:
+    model = MODELS[name](
+        vocabulary_size=WORDS,
+        sequence_length=LENGTH,
+        num_classes=CLASSES,
+        embedding_dim=WIDTH,
+        **settings,
+    )
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture
+def source() -> Any:
+    counts = np.random.default_rng(2).integers(0, 50, WORDS)
+    split = SimpleNamespace(count_tokens=lambda size: counts[:size])
+    return SimpleNamespace(splits={"train": split}, content={"seed": 1})
+
+
+def token_ids() -> Any:
+    return tf.constant(np.random.default_rng(3).integers(1, WORDS, (20, LENGTH)), tf.int32)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_whole_rank_changes_nothing(name: str, source: Any) -> None:
+    model = build(name, LINEAR[name])
+    before = model(token_ids()).numpy()
+    turned = with_low_rank(model, source, WIDTH)
+    np.testing.assert_allclose(turned(token_ids()), before, rtol=1e-3, atol=1e-3)
+    assert not np.allclose(turned.get_layer("embedding").get_weights()[0],
+                           model.get_layer("embedding").get_weights()[0])  # fmt: skip
+
+
+def test_an_average_needs_no_more_columns_than_classes(source: Any) -> None:
+    model = build("average", {})
+    turned = with_low_rank(model, source, WIDTH // 2)
+    table = turned.get_layer("embedding").get_weights()[0]
+    assert (table[:, :CLASSES] != 0).any(0).all() and not table[:, CLASSES:].any()
+    np.testing.assert_allclose(turned(token_ids()), model(token_ids()), rtol=1e-3, atol=1e-3)
+
+
+def test_error_is_that_of_the_best_approximation(source: Any) -> None:
+    model = build("lstm", LINEAR["lstm"])
+    rank = 5
+    small = with_low_rank(model, source, rank)
+    weights = [m.get_layer("embedding").get_weights()[0] @ kernel_of(m) for m in (model, small)]
+    weighted = [np.sqrt(source.splits["train"].count_tokens(WORDS))[:, None] * w for w in weights]
+    # Eckart and Young: no other table of that rank comes closer than what it leaves out.
+    least = np.sqrt((np.linalg.svd(weighted[0], compute_uv=False)[rank:] ** 2).sum())
+    assert np.linalg.norm(weighted[0] - weighted[1]) == pytest.approx(least, rel=1e-3)
+    columns = np.linalg.norm(small.get_layer("embedding").get_weights()[0], axis=0)
+    assert not columns[rank:].any() and columns[:rank].max() < 5 * columns[:rank].min()
+
+
+def kernel_of(model: keras.Model) -> Any:
+    return model.get_layer("lstm_0").get_weights()[0]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_models_that_read_vectors_otherwise_stay_as_they_are(name: str, source: Any) -> None:
+    model = build(name, OTHERS[name])
+    assert with_low_rank(model, source, 4) is model
