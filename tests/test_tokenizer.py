@@ -224,9 +224,10 @@ def correct(num_right, total=1000):
         (900, 900, 900, "wordpiece"),
         (903, 900, 903, "wordpiece"),  # 3 texts: below two standard errors (3.46)
         (905, 900, 900, "word"),
-        (900, 900, 905, "wordpiece"),  # half a point: not worth four times the length
-        (900, 900, 920, "char"),
-        (910, 900, 915, "word"),  # char is judged against the best so far
+        (900, 900, 967, "wordpiece"),  # a network makes less of characters than the proxy does
+        (700, 700, 899, "wordpiece"),
+        (700, 700, 950, "char"),
+        (760, 700, 950, "word"),  # char is judged against the best so far
         (500, 900, 400, "wordpiece"),
     ],
 )
@@ -248,8 +249,8 @@ def test_reason_names_every_score():
         "wordpiece: 0.914 on validation against word 0.905, char 0.899 (the default; none is "
         "clearly better; proxy: linear model on TF-IDF of token n-grams, n=1,000)"
     )
-    results["char"] = correct(990)
-    assert "char: 0.990 on validation against word 0.905, wordpiece 0.914 (clearly best;" in (
+    results = {"word": correct(605), "wordpiece": correct(614), "char": correct(990)}
+    assert "char: 0.990 on validation against word 0.605, wordpiece 0.614 (clearly best;" in (
         pick_kind(results, lowercase=True).reason
     )
 
