@@ -49,6 +49,7 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "train.mixed_precision": frozenset({"auto", "on", "off"}),
     "train.seed": (0, 2**31 - 1),
 }
+COMPRESS = "compress"  # the section, and the packaged file, of what `tfpipe compress` makes
 # Numbers that may also be "auto": chosen from the data, where 0 already means none at all.
 AUTO = "auto"
 AUTO_NUMBERS = ("model.dropout", "model.embedding_dropout", "train.subword_dropout")
@@ -116,7 +117,8 @@ def load_recipe(
 
     Args:
         model_name: One of `MODEL_NAMES`.
-        path: A TOML file; keys it does not hold keep the packaged value.
+        path: A TOML file; keys it does not hold keep the packaged value. A section for `tfpipe
+            compress` is left to that.
         overrides: For example `["train.epochs=3", "model.pooling=last"]`.
 
     Raises:
@@ -124,7 +126,10 @@ def load_recipe(
     """
     recipe = Recipe(model_name, **tomllib.loads(packaged_recipe_text(model_name)))
     if path is not None:
-        recipe = recipe.replace(read_recipe_file(path))
+        values = read_recipe_file(path)
+        recipe = recipe.replace(
+            {key: values[key] for key in values if not key.startswith(f"{COMPRESS}.")}
+        )
     parsed = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -134,11 +139,42 @@ def load_recipe(
     return recipe.replace(parsed)
 
 
+def load_compress_recipe(path: Path) -> dict[str, Any]:
+    """Returns the values of the section [compress] of a recipe file, by their names in
+    `CompressOptions`, which knows their limits.
+
+    Raises:
+        ValueError: The file has no such section, an unknown key, a value of the wrong type, or is
+            not TOML.
+    """
+    known = tomllib.loads(read_packaged(COMPRESS))[COMPRESS]
+    values = {}
+    for full_key, value in read_recipe_file(path).items():
+        section, _, key = full_key.partition(".")
+        if section != COMPRESS:
+            continue
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
+            raise ValueError(f"{path}: key {key!r} of [{COMPRESS}] is unknown. {hint}")
+        values[key] = checked(full_key, value, known[key])
+    if not values:
+        raise ValueError(
+            f"{path} has no section [{COMPRESS}] with a value in it. See `tfpipe recipe compress`."
+        )
+    return values
+
+
 def packaged_recipe_text(model_name: str) -> str:
     """Returns the commented recipe that comes with a model."""
     if model_name not in MODEL_NAMES:
         raise ValueError(f"model {model_name!r} is unknown. Use one of {', '.join(MODEL_NAMES)}.")
-    return (resources.files("tfpipe.recipes") / f"{model_name}.toml").read_text("utf-8")
+    return read_packaged(model_name)
+
+
+def read_packaged(name: str) -> str:
+    """Returns the packaged file of a name in `MODEL_NAMES`, or of `COMPRESS`."""
+    return (resources.files("tfpipe.recipes") / f"{name}.toml").read_text("utf-8")
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
@@ -154,7 +190,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
         if not isinstance(entries, dict):
             raise ValueError(
                 f"{path}: key {section!r} stands outside a section. Put it under one of "
-                "[data], [tokenizer], [model], [train]."
+                "[data], [tokenizer], [model], [train], [compress]."
             )
         values.update({f"{section}.{key}": value for key, value in entries.items()})
     return values

@@ -323,6 +323,30 @@ def test_train_prints_its_outcome_in_both_formats(
     assert lines["majority class"] == "0.3333"
 
 
+def test_compress_recipe_is_taken_and_the_command_line_is_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def compress(run: Path, name: str, options: Any, **_: Any) -> dict[str, Any]:
+        asked.append(options)
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("tfpipe.compress.variant.compress", compress)
+    (tmp_path / "my.toml").write_text(
+        invoke("recipe", "compress").stdout.replace("prune = 0.0", "prune = 0.8")
+        + "\n[train]\nepochs = 3\n"
+    )
+    recipe = ["--recipe", tmp_path / "my.toml"]
+    command = ["compress", tmp_path, "--as", "x", *recipe]
+    for more in ([], ["--prune", "0.5", "--cluster", "16", "--no-scan"], ["--prune", "0"]):
+        assert "that will do" in invoke(*command, *more).stderr
+    wanted = [(0.8, True, 0), (0.5, False, 16), (0.0, True, 0)]
+    assert [(each.prune, each.scan, each.cluster) for each in asked] == wanted
+    in_vain = invoke(*command, "--prune", "0", "--no-scan")
+    assert in_vain.exit_code == 2 and "--no-scan would change nothing" in in_vain.output
+
+
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_recipe_is_toml_that_can_be_given_back(name: str, tmp_path: Path) -> None:
     done = invoke("recipe", name)

@@ -1,10 +1,21 @@
 """Recipes: every packaged one loads, and every wrong value has a message that helps."""
 
+import re
 import tomllib
+from dataclasses import asdict
 
 import pytest
 
-from tfpipe.config import LIMITS, MODEL_NAMES, load_recipe, packaged_recipe_text
+from tfpipe.compress.options import CompressOptions
+from tfpipe.config import (
+    COMPRESS,
+    LIMITS,
+    MODEL_NAMES,
+    load_compress_recipe,
+    load_recipe,
+    packaged_recipe_text,
+    read_packaged,
+)
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
@@ -86,6 +97,43 @@ def test_recipe_file_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_recipe("lstm", path=path)
+
+
+def test_packaged_compress_recipe_has_the_defaults_of_every_option():
+    written = tomllib.loads(read_packaged(COMPRESS))[COMPRESS]
+    defaults = asdict(CompressOptions())
+    elsewhere = {"source", "teaching", "data", "test"}  # what belongs to one run
+    assert written == {key: defaults[key] for key in defaults if key not in elsewhere}
+    for key in written:
+        assert re.search(rf"^{key} = .+ # .+", read_packaged(COMPRESS), re.MULTILINE), key
+
+
+def test_one_file_holds_a_training_and_a_compression(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("[train]\nepochs = 3\n\n[compress]\nprune = 0.8\nqat = true\n")
+    assert load_recipe("lstm", path=path).train["epochs"] == 3
+    assert load_compress_recipe(path) == {"prune": 0.8, "qat": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[compress]\nprunes = 0.5",
+            r"key 'prunes' of \[compress\] is unknown. Did you mean 'prune'",
+        ),
+        ("[compress]\nteacher = 'x'", "key 'teacher' .* Known keys: shrink, prune, scan"),
+        ("[compress]\nprune = 'much'", "compress.prune='much' must be of type float, like 0.0"),
+        ("[train]\nepochs = 3", r"has no section \[compress\] with a value"),
+        ("[compress]\n", r"has no section \[compress\] with a value"),
+        ("prune = 0.5", r"outside a section. Put it under .* \[compress\]"),
+    ],
+)
+def test_compress_recipe_is_refused(tmp_path, text, message):
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_compress_recipe(path)
 
 
 def test_recipe_file_changes_only_its_keys(tmp_path):

@@ -20,7 +20,7 @@ from tfpipe.cli.predict import predict
 from tfpipe.cli.serve import serve
 from tfpipe.cli.teachers import refuse_teacher_settings, teacher_options
 from tfpipe.cli.verify import verify
-from tfpipe.config import MODEL_NAMES, load_recipe, packaged_recipe_text
+from tfpipe.config import COMPRESS, MODEL_NAMES, load_recipe, read_packaged
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -175,15 +175,15 @@ def report(run: Path, output_format: str) -> None:
 
 
 @cli.command()
-@click.argument("model", type=click.Choice(MODEL_NAMES))
-def recipe(model: str) -> None:
-    """Print the packaged recipe of a model, every key commented.
+@click.argument("name", type=click.Choice([*MODEL_NAMES, COMPRESS]))
+def recipe(name: str) -> None:
+    """Print the packaged recipe of a model or of compress, every key commented.
 
     \b
     Example:
       tfpipe recipe lstm > my.toml
     """
-    click.echo(packaged_recipe_text(model), nl=False)
+    click.echo(read_packaged(name), nl=False)
 
 
 cli.add_command(check)

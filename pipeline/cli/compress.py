@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
-from tfpipe.cli.given import refuse_in_vain
+from tfpipe.cli.given import is_given, refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
 from tfpipe.cli.teachers import teacher_options
+from tfpipe.config import load_compress_recipe
 
 
 @click.command()
 @click.argument("run", type=RUN)
 @click.option("--as", "name", required=True, help="Name of the variant.")
 @click.option("--from", "source", default="base", show_default=True, help="Variant to begin with.")
+@click.option(
+    "--recipe", type=FILE, help="TOML file of the options below; see `tfpipe recipe compress`."
+)
 @click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
 @click.option(
@@ -55,13 +59,22 @@ from tfpipe.cli.teachers import teacher_options
 @click.option("--test", type=FILE, help="The run's test file, if it has moved.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing variant.")
 @format_option
-def compress(run: Path, name: str, overwrite: bool, output_format: str, **options: Any) -> None:
+def compress(
+    run: Path,
+    name: str,
+    recipe: Path | None,
+    overwrite: bool,
+    output_format: str,
+    **options: Any,
+) -> None:
     """Train a compressed variant of a run; `tfpipe export --variant NAME` writes its file.
 
     \b
     Example:
       tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
     """
+    written = load_compress_recipe(recipe) if recipe else {}
+    options |= {key: value for key, value in written.items() if not is_given(key)}
     if not options["prune"]:
         reason = "it says how to prune. Give --prune SHARE, or leave it out."
         refuse_in_vain(["scan", "block_size"], reason)

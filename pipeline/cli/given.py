@@ -20,11 +20,16 @@ def given_options(names: Collection[str]) -> list[str]:
     context = click.get_current_context()
     found = []
     for option in context.command.params:
-        source = context.get_parameter_source(str(option.name))
-        if option.name in names and source is ParameterSource.COMMANDLINE:
+        if option.name in names and is_given(str(option.name)):
             is_off = option.secondary_opts and not context.params[option.name]
             found.append((option.secondary_opts if is_off else option.opts)[0])
     return found
+
+
+def is_given(name: str) -> bool:
+    """Returns whether an option of the present command, by its parameter, stands on its line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.COMMANDLINE
 
 
 def refuse_in_vain(names: Collection[str], reason: str) -> None:
