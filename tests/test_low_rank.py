@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.compress.low_rank import with_low_rank
+from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.variant import compress
+from tfpipe.config import load_recipe
+from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.models import MODELS
+from tfpipe.train import train
+from tfpipe.verify import verify
 
 WORDS, LENGTH, WIDTH, CLASSES = 60, 9, 16, 3
 # Models whose vectors nothing but a product reads.
@@ -92,3 +99,18 @@ def kernel_of(model: keras.Model) -> Any:
 def test_models_that_read_vectors_otherwise_stay_as_they_are(name: str, source: Any) -> None:
     model = build(name, OTHERS[name])
     assert with_low_rank(model, source, 4) is model
+
+
+def test_shrunken_average_has_a_column_for_each_class_and_ships(
+    make_colours: Any, tmp_path: Path
+) -> None:
+    settings = ["train.epochs=2", "train.learning_rate=0.05", "model.embedding_dim=16"]
+    recipe = load_recipe("average", overrides=[*settings, "tokenizer.kind=word"])
+    run = tmp_path / "run"
+    trained = train(make_colours(tmp_path / "colours.csv"), run, recipe=recipe)
+    record = compress(run, "small", CompressOptions(shrink=0.1, epochs=1))
+    # Nine tenths of sixteen columns were asked for; the three labels need four, rounded up.
+    assert record["training"][0]["widths"]["embedding"]["after"] == 4
+    # Training on begins at the run's own accuracy.
+    assert record["metrics"]["test"]["accuracy"] >= trained["metrics"]["test"]["accuracy"] - 0.1
+    assert verify(export_artifact(run, ExportOptions(variant="small"))["artifact"])["passed"]

@@ -14,8 +14,9 @@ import tf_keras as keras
 
 from device_runner.encode import Tokenizer, read_vocabulary
 from tfpipe.arrays import read_arrays
+from tfpipe.compress.importance import measure_importance
 from tfpipe.compress.options import CompressOptions
-from tfpipe.compress.shrink import copy_weights, kept_count, measure_importance, used_tokens
+from tfpipe.compress.shrink import copy_weights, kept_count, used_tokens
 from tfpipe.compress.variant import compress
 from tfpipe.config import load_recipe
 from tfpipe.export.artifact import ExportOptions, export_artifact

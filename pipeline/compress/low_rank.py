@@ -49,10 +49,11 @@ def with_low_rank(model: keras.Model, source: Source, rank: int) -> keras.Model:
         The model itself where something else than a product reads the vectors: a residual stream,
         a maximum, several tables.
     """
-    if find_readers(model) is None:
+    copy = copy_of(model)
+    found = find_readers(copy)
+    if found is None:
         return model
-    model = copy_of(model)
-    embedding, readers = find_readers(model) or ()
+    embedding, readers = found
     table = embedding.embeddings.numpy().astype(np.float64)
     kernels = [as_matrix(layer) for layer in readers]
     joined = np.concatenate(kernels, axis=1)
@@ -71,7 +72,7 @@ def with_low_rank(model: keras.Model, source: Source, rank: int) -> keras.Model:
     ends = np.cumsum([each.shape[1] for each in kernels])[:-1]
     for layer, part in zip(readers, np.split(kernel, ends, axis=1), strict=True):
         put_matrix(layer, part)
-    return model
+    return copy
 
 
 def find_readers(model: keras.Model) -> tuple[ScaledEmbedding, list[Any]] | None:
@@ -101,7 +102,7 @@ def is_mean(layer: Any) -> bool:
 def as_matrix(layer: Any) -> Matrix:
     """Returns a layer's first weight as `(inputs, products)`."""
     values = np.moveaxis(layer.trainable_weights[0].numpy(), INPUT_AXES[type(layer)], 0)
-    return values.reshape(len(values), -1).astype(np.float64)
+    return np.asarray(values.reshape(len(values), -1), np.float64)
 
 
 def put_matrix(layer: Any, values: Matrix) -> None:

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from device_runner.encode import SPECIAL_TOKENS, Tokenizer
 from device_runner.files import write_json_atomic
+from tfpipe.compress.importance import count_weights, measure_importance
 from tfpipe.compress.low_rank import with_low_rank
 from tfpipe.compress.source import Source, encode_source
 from tfpipe.models.widths import FIXED, Width, Widths
-from tfpipe.train.optimization import cross_entropy
 from tfpipe.variant import build_model
 
-# Training texts that the importance of units is measured on.
-TAYLOR_BATCHES, TAYLOR_BATCH_SIZE = 128, 32
 # Widths of at least two steps stay multiples of one: what a vector register holds of float32.
 WIDTH_STEP = 4
 
@@ -97,12 +95,13 @@ def choose(model: keras.Model, widths: Widths, source: Source, share: float, fil
     if file.is_file():
         return Kept(**json.loads(file.read_text("utf-8")))
     importance = measure_importance(model, widths, source)
+    filled = count_weights(widths) > 0
     units: list[int] = []
     for width in widths.found:
-        scores = importance[width.start : width.start + width.count]
-        # Units of no importance at all, as columns beyond an embedding's rank, go in any case.
-        count = min(kept_count(width.count, share), full_steps(width.count, (scores > 0).sum()))
-        best = np.argsort(-scores, kind="stable")[:count]
+        own = slice(width.start, width.start + width.count)
+        # Units without weights, as columns beyond an embedding's rank, go in any case.
+        count = min(kept_count(width.count, share), full_steps(width.count, filled[own].sum()))
+        best = np.argsort(-importance[own], kind="stable")[:count]
         units += sorted((width.start + best).tolist())
     kept = Kept(units, used_tokens(source))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +119,14 @@ def kept_count(count: int, share: float) -> int:
     return min(count, max(step, step * round(count * (1 - share) / step)))
 
 
-def full_steps(count: int, alive: int) -> int:
-    """Returns the smallest width with room for all units that do something.
+def full_steps(count: int, filled: int) -> int:
+    """Returns the smallest width with room for so many units.
 
     >>> [full_steps(64, 6), full_steps(64, 64), full_steps(3, 0)]
     [8, 64, 1]
     """
     step = step_of(count)
-    return min(count, max(step, step * -(-alive // step)))
+    return min(count, max(step, step * -(-filled // step)))
 
 
 def step_of(count: int) -> int:
@@ -138,57 +137,6 @@ def step_of(count: int) -> int:
 def kept_of(width: Width, units: NDArray[np.bool_]) -> int:
     """Returns how many of a width's units stay."""
     return int(units[width.start : width.start + width.count].sum())
-
-
-def measure_importance(model: keras.Model, widths: Widths, source: Source) -> NDArray[np.float64]:
-    """Returns the first-order Taylor importance of each unit, `(num_units,)`: the mean over batches
-    of training texts of (sum over the unit's weights w of w * dL/dw) squared, by how much the loss
-    would change without the unit (Molchanov et al. 2019, "Importance Estimation for Neural Network
-    Pruning")."""
-    split, smoothing = source.splits["train"], source.recipe["train"]["label_smoothing"]
-    ones = tf.ones(len(source.dataset.labels))
-
-    def contributions(token_ids: Any, targets: Any) -> Any:
-        weights = [variable for variable, _ in widths.axes]
-        with tf.GradientTape() as tape:
-            logits = model(token_ids, training=False)
-            loss = tf.reduce_mean(cross_entropy(targets, logits, ones, smoothing=smoothing))
-        gradients = tape.gradient(loss, weights)
-        parts = [
-            sum_units(tf.convert_to_tensor(gradient) * weight, axes, widths.num_units)
-            for gradient, (weight, axes) in zip(gradients, widths.axes, strict=True)
-        ]
-        return tf.add_n(parts)
-
-    targets = tf.TensorSpec((None, *split.targets.shape[1:]), tf.int32)
-    step = tf.function(
-        contributions,
-        input_signature=[tf.TensorSpec((None, None), tf.int32), targets],
-        autograph=False,
-    )
-    batches = split.epoch_order(source.content["seed"], TAYLOR_BATCH_SIZE)[:TAYLOR_BATCHES]
-    total = np.zeros(widths.num_units)
-    for rows in batches:
-        found = step(tf.constant(split.batch(rows)), tf.constant(split.targets[rows], tf.int32))
-        total += found.numpy().astype(np.float64) ** 2
-    return total / len(batches)
-
-
-def sum_units(products: Any, axes: Sequence[NDArray[np.int64]], num_units: int) -> Any:
-    """Returns the sum of those entries of `products` that belong to each unit, `(num_units,)`; an
-    entry whose row and column are the same unit's counts once."""
-    total = tf.zeros(num_units)
-    for axis, labels in enumerate(axes):
-        others = [other for other in range(len(axes)) if other != axis]
-        sums = tf.reduce_sum(products, others)
-        # Entries labelled FIXED are dropped, as all negative ones are.
-        total += tf.math.unsorted_segment_sum(sums, labels, num_units)
-    if len(axes) == 2:
-        twice = (axes[0][:, None] == axes[1][None, :]) & (axes[0] != FIXED)[:, None]
-        if twice.any():
-            sums = tf.reduce_sum(tf.where(twice, products, 0.0), 1)
-            total -= tf.math.unsorted_segment_sum(sums, axes[0], num_units)
-    return total
 
 
 def used_tokens(source: Source) -> list[int]:
