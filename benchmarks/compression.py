@@ -45,7 +45,7 @@ SMALLER = {
 
 def open_records(page: Path) -> Records:
     """Returns the figures of all cells, by KEY."""
-    return Records(page, "cells", KEY)
+    return Records(page, "cells", KEY, ("set",))
 
 
 def find(records: Records, benchmark: Benchmark, model: str, cell: Cell) -> Record:

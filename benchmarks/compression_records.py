@@ -23,13 +23,15 @@ class Records:
     Attributes:
         path: Of the file.
         kind: Name of the list in it.
-        key: Names of the values that tell one record from another.
+        key: Names of the values that tell one record from another, "seed" among them.
+        table: Those that say which data a record is of.
     """
 
-    def __init__(self, page: Path, kind: str, key: Sequence[str]) -> None:
+    def __init__(self, page: Path, kind: str, key: Sequence[str], table: Sequence[str]) -> None:
         self.path = page.with_suffix(".json")
         self.kind = kind
         self.key = tuple(key)
+        self.table = tuple(table)
         self._known = {self._key_of(record): record for record in self._read().get(kind, [])}
 
     def find(self, *values: Any, data_sha256: str) -> Record:
@@ -46,8 +48,14 @@ class Records:
         ]
 
     def add(self, found: Iterable[Record]) -> None:
-        """Puts records in the place of those with the same key, and writes the file."""
-        self._known |= {self._key_of(record): record for record in found}
+        """Puts records in the place of those with the same key, and writes the file. Those of an
+        earlier state of the same data go."""
+        for record in found:
+            names = {name: record[name] for name in self.table}
+            for other in self.select(**names):
+                if other["data_sha256"] != record["data_sha256"]:
+                    del self._known[self._key_of(other)]
+            self._known[self._key_of(record)] = record
         others = {kind: records for kind, records in self._read().items() if kind != self.kind}
         write_json_atomic(self.path, {**others, self.kind: self.select()})
 

@@ -122,11 +122,11 @@ class Benchmark:
             return {}
         compressed = read(run / "variants" / cell.variant / "compress.json")
         verified = read(artifact / "verify.json")
-        bench = {}
+        bench: Record = {}
         for file in sorted((run / "bench").glob("*.json")):
             for result in read(file)["results"]:
                 if result["model_sha256"] == verified.get("model_sha256"):
-                    bench = result
+                    bench = {**result, "bench": file.name}
         return {
             **dict(zip(KEY, (self.name, model, self.seed, cell.variant, cell.scheme), strict=True)),
             "data_sha256": trained["data"]["fingerprint_sha256"],
@@ -135,7 +135,7 @@ class Benchmark:
             "file": verified.get("artifact"),
             **{key: verified.get(key) for key in VERIFIED},
             **{key: checked[key] for key in ("model_size_bytes", "zip_size_bytes")},
-            **{key: bench.get(key) for key in ("p50_ns", "validity")},
+            **{key: bench.get(key) for key in ("p50_ns", "validity", "bench")},
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ Names = tuple[str, str, str]  # what tells one row of a table from another
 METHODS_HEADING = "## Measured\n"
 METHODS_ABOUT = """
 Made by `python benchmarks/compression.py --runs RUNS --tables methods`, default recipes and
-options; one trained float model for each of n seeds, each method on each of them. *float* is the
-accuracy of that model, *file* that of the exported file run by ai-edge-litert, both on the test
-split; *points* is file - float, paired by seed: its mean and, in brackets, the lowest and the
-highest. *agreement* is the share of the test texts that the file and the Keras model which it must
-equal (for qat the quantization-aware form) predict alike, *clear* that among texts which Keras
-decides by more than two quanta of 1/256; *median* the median over the texts of the largest
-difference of their outputs, in quanta; of all three the worst seed. zip / float32 sets the zipped
-file against the zipped float32 file. *right* counts the files that pass `tfpipe verify`.
+options; a trained float model for each of n seeds, each method on each of them (trained anew with
+the same seed where a cell was made on another machine). *float* is the accuracy of that model,
+*file* that of the exported file run by ai-edge-litert, both on the test split; *points* is file -
+float, paired by seed: its mean and, in brackets, the lowest and the highest. *agreement* is the
+share of the test texts that the file and the Keras model which it must equal (for qat the
+quantization-aware form) predict alike, *clear* that among texts which Keras decides by more than
+two quanta of 1/256; *median* the median over the texts of the largest difference of their outputs,
+in quanta; of all three the worst seed. zip / float32 sets the zipped file against the zipped
+float32 file. *right* counts the files that pass `tfpipe verify`.
 """
 SMALLER_HEADING = "## Smaller models, measured\n"
 SMALLER_ABOUT = """
@@ -32,7 +33,8 @@ options, one seed, one run each, each model from the same trained float one. *fl
 *agreement* as below. p50 is of one invoke, one thread, all files of a model measured in turn by one
 `tfpipe bench`, which says whether the machine was *valid* for it; the last two columns set file and
 p50 against those of the unshrunken model in the same scheme. *taught* has both unshrunken runs of
-the set as teachers, at a temperature of 2, the default when those runs were trained.
+the set as teachers (rows without figures in compression.json: at a temperature of 2, the default
+when those runs were trained).
 """
 
 
@@ -116,7 +118,8 @@ def write_smaller(page: Path, found: Mapping[Names, Record]) -> None:
 
 def smaller_row(names: Names, record: Record, before: Record) -> str:
     """Returns a line of the table of smaller models."""
-    p50, p50_before = record["p50_ns"], before.get("p50_ns")
+    p50 = record["p50_ns"]
+    p50_before = before["p50_ns"] if before.get("bench") == record.get("bench") else None
     size = record["model_size_bytes"]
     cells = [
         *names,
@@ -138,13 +141,27 @@ def smaller_row(names: Names, record: Record, before: Record) -> str:
 def write_table(
     page: Path, heading: str, about: str, header: str, rows: Mapping[Names, str | None]
 ) -> None:
-    """Writes a section's rows; one of which no figures are known stays as the page has it."""
+    """Writes a section's rows. One of which no figures are known, or those of fewer seeds than the
+    page's own, stays as the page has it."""
     _, _, section = page.read_text("utf-8").partition(heading)
     lines = section.partition("\n## ")[0].splitlines()
-    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
-    old = {tuple(row[:3]): f"| {' | '.join(row)} |" for row in cells}
-    made = [row or old.get(names) for names, row in rows.items()]
-    write_section(page, heading, about, [header, *(row for row in made if row)])
+    old = {tuple(cells_of(line)[:3]): line for line in lines if line.startswith("| ")}
+    made = [
+        max(filter(None, (rows[names], old.get(names))), key=seeds_in(header), default=None)
+        for names in rows
+    ]
+    write_section(page, heading, about, [header, *filter(None, made)])
+
+
+def cells_of(line: str) -> list[str]:
+    """Returns the cells of a table's line."""
+    return line.strip("| ").split(" | ")
+
+
+def seeds_in(header: str) -> Callable[[str], int]:
+    """Returns what reads from a line of how many seeds it is; 1 in a table that does not say so."""
+    names = cells_of(header.splitlines()[0])
+    return lambda line: int(cells_of(line)[names.index("n")]) if "n" in names else 1
 
 
 def write_section(page: Path, heading: str, about: str, lines: list[str]) -> None:

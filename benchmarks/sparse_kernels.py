@@ -5,8 +5,8 @@
 A file is a loop of products with one kernel, as an LSTM's is, pruned in the blocks that TFLite's
 sparse kernels read; the converter writes it dense and, with EXPERIMENTAL_SPARSITY, sparse.
 All four run in turn in ai-edge-litert on one thread. XNNPACK, the default, computes the dense ones;
-it leaves sparse float32 weights alone, and takes sparse int8 ones for dense (`sparse-int8` of
-`tfpipe check`), so that file runs without it.
+it leaves sparse float32 weights alone, and takes the sparse ones of a dynamic_int8 file for dense
+(`sparse-int8` of `tfpipe check`), so that file runs without it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ ABOUT = """
 Made by `python benchmarks/sparse_kernels.py --rounds {rounds} --markdown docs/compression.md`: a
 loop of {products} products of n columns with one n × 4n kernel, as an LSTM has, pruned in blocks
 of {float_block} (float32) and {int8_block} (int8), files as TensorFlow's converter writes them.
-Median time of one product in µs over {rounds} calls, all four in turn, one thread. Sparse int8 runs
-without XNNPACK, which reads it wrongly. *sparse / dense* is the median over the calls, with its
-tenth and ninetieth percentiles; below 1 sparse is faster. Taken on: {machine}.
+Median time of one product in µs over {rounds} calls, all four in turn, one thread. *int8* is
+dynamic_int8; its sparse file runs without XNNPACK, which reads it wrongly. *sparse / dense* is the
+median over the calls, with its tenth and ninetieth percentiles; below 1 sparse is faster. Taken on:
+{machine}.
 """
 FLOAT_BLOCK, INT8_BLOCK = 4, 16
 WIDTHS = (64, 128, 256, 512)

@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", default=list(TEACHERS), choices=list(TEACHERS))
     parser.add_argument("--page", type=Path, default=Path("docs/compression.md"))
     options = parser.parse_args()
-    records = Records(options.page, "students", KEY)
+    records = Records(options.page, "students", KEY, ("set", "labels"))
     for name in options.sets:
         for seed in [seed for seed in SETS[name] if seed in options.seeds]:
             for labels in options.labels:

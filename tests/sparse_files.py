@@ -51,6 +51,7 @@ if __name__ == "__main__":
         ("unpacked", 4, "dynamic"),
         ("int8", 16, "int8"),
         ("one-scale", 16, "int8"),
+        ("unpacked-int8", 4, "int8"),
     ):
         for sparse in (False, True):
             file = Path(sys.argv[1]) / f"{name}-{'sparse' if sparse else 'dense'}.tflite"

@@ -69,6 +69,7 @@ def difference(python: str, files: Path, name: str) -> float | None:
         ("unpacked", "sparse-unpacked", None),
         ("int8", None, True),
         ("one-scale", None, True),
+        ("unpacked-int8", "sparse-unpacked", None),
     ],
 )
 def test_verdict_on_litert(files: Path, name: str, code: str | None, right: bool | None) -> None:
@@ -81,7 +82,8 @@ def test_verdict_on_litert(files: Path, name: str, code: str | None, right: bool
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("float32", None), ("int8", "sparse-int8"), ("one-scale", None)]
+    ("name", "code"),
+    [("float32", None), ("int8", "sparse-int8"), ("one-scale", None), ("unpacked-int8", None)],
 )
 def test_verdict_on_tflite_runtime(
     files: Path, tflite_runtime_python: str, name: str, code: str | None

@@ -343,6 +343,9 @@ def test_compress_recipe_is_taken_and_the_command_line_is_above_it(
         assert "that will do" in invoke(*command, *more).stderr
     wanted = [(0.8, True, 0), (0.5, False, 16), (0.0, True, 0)]
     assert [(each.prune, each.scan, each.cluster) for each in asked] == wanted
+    (tmp_path / "my.toml").write_text("[compress]\nqat = true\nscan = false\n")
+    invoke(*command, "--no-qat", "--scan", "--prune", "0.5")
+    assert (asked[-1].qat, asked[-1].scan) == (False, True)
     in_vain = invoke(*command, "--prune", "0", "--no-scan")
     assert in_vain.exit_code == 2 and "--no-scan would change nothing" in in_vain.output
 

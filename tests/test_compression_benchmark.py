@@ -118,9 +118,30 @@ def test_cells_of_another_table_are_made_anew(
     commands.called.clear()
     call(benchmark, tmp_path / "second", monkeypatch, *methods)
     assert not commands.called
+    call(benchmark, tmp_path / "first", monkeypatch, *methods[:-1], "2")
+    # Both seeds' figures are of tables that are gone; one seed of today's tables is known then.
+    commands.data_sha256 = "another"
     monkeypatch.setattr(benchmark.Benchmark, "data_sha256", lambda self: "another")
-    call(benchmark, tmp_path / "third", monkeypatch, *methods)
+    (tmp_path / "page.md").write_text("# Page\n", "utf-8")
+    (row,) = call(benchmark, tmp_path / "third", monkeypatch, *methods)
     assert ("train", "topics", "lstm") in commands.called
+    assert row.split(" | ")[4] == "1"
+
+
+def test_row_of_more_seeds_stays_until_as_many_are_known(
+    benchmark: ModuleType, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = ("--tables", "methods", "--cells", "float32", "--seeds")
+    call(benchmark, tmp_path / "first", monkeypatch, *methods, "1", "2")
+    (tmp_path / "page.json").unlink()
+    (old,) = call(benchmark, tmp_path / "second", monkeypatch, *methods, "3")
+    assert old.split(" | ")[4] == "2"
+    page = tmp_path / "page.md"
+    page.write_text(page.read_text("utf-8").replace("0.8900", "0.7000"), "utf-8")
+    (old,) = call(benchmark, tmp_path / "second", monkeypatch, *methods, "3")
+    assert "0.7000" in old
+    (new,) = call(benchmark, tmp_path / "second", monkeypatch, *methods, "1", "3")
+    assert new.split(" | ")[4] == "2" and "0.8900" in new
 
 
 def test_latencies_of_a_model_are_of_one_call(

@@ -114,3 +114,9 @@ def test_shrunken_average_has_a_column_for_each_class_and_ships(
     # Training on begins at the run's own accuracy.
     assert record["metrics"]["test"]["accuracy"] >= trained["metrics"]["test"]["accuracy"] - 0.1
     assert verify(export_artifact(run, ExportOptions(variant="small"))["artifact"])["passed"]
+    # What was pruned before is not mixed up: its zeros stay, and columns go by their importance.
+    compress(run, "sparse", CompressOptions(prune=0.75, scan=False, epochs=2))
+    options = CompressOptions(source="sparse", shrink=0.5, epochs=1)
+    both = compress(run, "both", options)
+    assert both["training"][0]["widths"]["embedding"]["after"] == 8
+    assert both["tensors"][0]["zeros"] > 0.6

@@ -18,6 +18,7 @@ from tfpipe.compress import sensitivity
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import block_of
 from tfpipe.compress.sensitivity import (
+    choose_sparsity,
     describe_decisions,
     scan_sensitivity,
     without_smallest,
@@ -71,11 +72,11 @@ def test_each_layer_is_pruned_to_what_it_bears(model: keras.Model, source: Any) 
     right = {"sparsity": 0.75, "score": 1.0, "drop": 0.0}
     wrong = {"sparsity": 0.75, "score": 0.5, "drop": 0.5}
     assert scan["layers"] == [
-        {"name": "table/embeddings", "num_weights": 40, "tried": [right],
+        {"name": "table/embeddings", "num_weights": 40, "block": [1, 1], "tried": [right],
          "decision": "pruned", "sparsity": 0.75},
-        {"name": "half/kernel", "num_weights": 4, "tried": [wrong, {**right, "sparsity": 0.5}],
+        {"name": "half/kernel", "num_weights": 4, "block": [1, 1], "tried": [wrong, {**right, "sparsity": 0.5}],
          "decision": "less", "sparsity": 0.5},
-        {"name": "whole/kernel", "num_weights": 4, "tried": [wrong, {**wrong, "sparsity": 0.5}],
+        {"name": "whole/kernel", "num_weights": 4, "block": [1, 1], "tried": [wrong, {**wrong, "sparsity": 0.5}],
          "decision": "left alone", "sparsity": 0.0},
     ]  # fmt: skip
     assert scan["together"]["score"] == 1.0 and scan["together"]["drop"] == 0.0
@@ -134,7 +135,17 @@ def test_tables_and_kernels_that_blocks_do_not_divide_are_pruned_weight_by_weigh
 
     assert block_of(weight("dense/kernel", 8), 4) == (4, 1)
     assert block_of(weight("dense/kernel", 6), 4) == (1, 1)
+    assert block_of(weight("dense/kernel", 4), 4) == (1, 1)  # one run: TF-MOT pools no such thing
+    assert block_of(tf.Variable(tf.zeros((8, 1)), name="dense/kernel"), 4) == (1, 1)
     assert block_of(weight("embedding/embeddings", 8), 4) == (1, 1)
+
+
+def test_blocks_that_suit_no_kernel_are_refused(model: keras.Model, source: Any) -> None:
+    options = CompressOptions(prune=0.5, block_size=3)
+    with pytest.raises(
+        ValueError, match=r"block_size=3 .* they have \[2, 2\]. Give --block-size 4"
+    ):
+        choose_sparsity(model, source, options, lambda _: None)
 
 
 def test_variant_is_pruned_as_the_scan_decided(

@@ -110,17 +110,17 @@ CODES = {
         "an op's kernel does not compute the type of its input",
         "Use another scheme, or keep that op in float.",
     ),
+    "sparse-unpacked": Code(
+        "error",
+        "a dense layer with sparse int8 weights behind a DENSIFY: XNNPACK takes the layer and then "
+        "fails, so nothing loads",
+        "Convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY; tfpipe export never writes them.",
+    ),
     # The file loads, and cannot compute what its model did.
     "sparse-int8": Code(
         "error",
         "a dense layer with sparse int8 weights, whose kernel in this runtime computes something "
         "else (it reads them as dense ones, or one scale for all outputs)",
-        "Convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY; tfpipe export never writes them.",
-    ),
-    "sparse-unpacked": Code(
-        "error",
-        "a dense layer with sparse int8 weights behind a DENSIFY: XNNPACK takes the layer and then "
-        "fails, so nothing loads",
         "Convert without tf.lite.Optimize.EXPERIMENTAL_SPARSITY; tfpipe export never writes them.",
     ),
     "constant-missing": Code(

@@ -13,10 +13,7 @@ from tfpipe.compress.source import Source
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling
-from tfpipe.models.recurrent import Masked, ReverseTime
 
-# Layers that treat every column of the vectors alike, and add nothing to them.
-PASSING = (Masked, ResumableDropout, ReverseTime)
 # Layers that begin with a product of their first weight; its axis of inputs.
 INPUT_AXES: dict[type, int] = {
     keras.layers.LSTM: 0,
@@ -46,8 +43,8 @@ def with_low_rank(model: keras.Model, source: Source, rank: int) -> keras.Model:
         rank: Columns to use, from 1 to those there are.
 
     Returns:
-        The model itself where something else than a product reads the vectors: a residual stream,
-        a maximum, several tables.
+        The model itself where something else than a product, or the mean before one, reads the
+        vectors (a residual stream, a maximum, several tables), or the products are all zero.
     """
     copy = copy_of(model)
     found = find_readers(copy)
@@ -62,6 +59,8 @@ def with_low_rank(model: keras.Model, source: Source, rank: int) -> keras.Model:
     triangle = np.linalg.qr(np.sqrt(counts)[:, None] * table, mode="r")
     _, values, rows = np.linalg.svd(triangle @ joined, full_matrices=False)
     rank = min(rank, int((values > values[0] * NEGLIGIBLE).sum()))
+    if not rank:
+        return model
     half, basis = np.sqrt(values[:rank]), rows[:rank]
     turn = np.linalg.qr(np.random.default_rng(source.content["seed"]).normal(size=(rank, rank)))[0]
     vectors = table @ joined @ (basis.T / half) @ turn
@@ -87,7 +86,7 @@ def find_readers(model: keras.Model) -> tuple[ScaledEmbedding, list[Any]] | None
             layer = node.outbound_layer
             if type(layer) in INPUT_AXES:
                 readers.append(layer)
-            elif isinstance(layer, PASSING) or is_mean(layer):
+            elif isinstance(layer, ResumableDropout) or is_mean(layer):
                 waiting.append(layer)
             else:
                 return None

@@ -32,15 +32,32 @@ def block_of(weight: tf.Variable, block_size: int) -> tuple[int, int]:
     """Returns rows and columns of the blocks that a weight is pruned in.
 
     A kernel is (inputs, outputs), and a sparse kernel of TFLite multiplies a run of inputs of one
-    output at once. Tables are looked up and not multiplied; they, and kernels whose inputs such
-    runs do not divide, are pruned weight by weight.
+    output at once. Tables are looked up and not multiplied; they are pruned weight by weight, and
+    so are kernels whose inputs such runs do not divide, or of one run or one output, which TF-MOT's
+    pooling does not take.
 
     Args:
         weight: One of `compressible`.
         block_size: Length of a run.
     """
-    is_table = "embeddings" in weight.name
-    return (1, 1) if is_table or weight.shape[0] % block_size else (block_size, 1)
+    rows, columns = weight.shape
+    in_runs = rows % block_size == 0 and rows > block_size and columns > 1
+    return (block_size, 1) if in_runs and "embeddings" not in weight.name else (1, 1)
+
+
+def check_blocks(model: keras.Model, block_size: int) -> None:
+    """Refuses a length of runs that no kernel of a model can be pruned in.
+
+    Raises:
+        ValueError: It is above 1, and `block_of` every weight is (1, 1).
+    """
+    weights = compressible(model)
+    if block_size > 1 and all(block_of(weight, block_size) == (1, 1) for weight in weights):
+        inputs = [int(weight.shape[0]) for weight in weights if "embeddings" not in weight.name]
+        raise ValueError(
+            f"block_size={block_size} divides the inputs of no kernel into several runs: they have "
+            f"{inputs}. Give --block-size 4, for example, or leave it out."
+        )
 
 
 class Prune(Method):

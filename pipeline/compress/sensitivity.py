@@ -13,7 +13,7 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from tfpipe.compress.options import CompressOptions
-from tfpipe.compress.prune import block_of, compressible
+from tfpipe.compress.prune import block_of, check_blocks, compressible
 from tfpipe.compress.source import Source
 from tfpipe.metrics import deciding_score, predict_labels, score_predictions
 from tfpipe.train.corpus import EncodedSplit
@@ -41,6 +41,7 @@ def choose_sparsity(
     Raises:
         ValueError: No tensor bears any pruning.
     """
+    check_blocks(model, options.block_size)
     if not options.scan:
         return [options.prune] * len(compressible(model)), {}
     progress("prune: looking at what each layer bears")
@@ -86,9 +87,9 @@ def scan_sensitivity(
         "metric": "accuracy" or "micro_f1"; "num_examples"; "score" of the model as it is; "limit":
         the largest drop that is borne; "asked": the sparsity; "seconds" it took; "together":
         {"score", "drop", "sparsity"} with all tensors pruned as decided, still untrained, and the
-        zeros among their weights; "layers": [{"name", "num_weights", "tried": [{"sparsity",
-        "score", "drop"}], the first as asked, "decision": "pruned", "less" or "left alone",
-        "sparsity": what it will be pruned to}].
+        zeros among their weights; "layers": [{"name", "num_weights", "block":
+        [rows, columns] that go together, "tried": [{"sparsity", "score", "drop"}], the first as
+        asked, "decision": "pruned", "less" or "left alone", "sparsity": what it is pruned to}].
 
     Raises:
         ValueError: No tensor bears any pruning.
@@ -170,6 +171,7 @@ def scan_tensor(
     return {
         "name": weight.name.removesuffix(":0"),
         "num_weights": int(kept.size),
+        "block": list(block),
         "tried": tried,
         "decision": decision,
         "sparsity": tried[-1]["sparsity"] if borne else 0.0,
@@ -213,8 +215,8 @@ def without_smallest(
     """
     rows, columns = (size // step for size, step in zip(weights.shape, block, strict=True))
     magnitudes = np.abs(weights).reshape(rows, block[0], columns, block[1]).mean((1, 3))
-    count = round(magnitudes.size * (1 - sparsity))
-    threshold = np.partition(magnitudes, -count, None)[-count] if count else np.inf
+    count = max(1, round(magnitudes.size * (1 - sparsity)))
+    threshold = np.partition(magnitudes, -count, None)[-count]
     return np.where(np.kron(magnitudes >= threshold, np.ones(block, bool)), weights, 0)
 
 

@@ -24,6 +24,7 @@ from tfpipe.variant import build_model
 
 # Widths of at least two steps stay multiples of one: what a vector register holds of float32.
 WIDTH_STEP = 4
+COLUMNS = "embedding_dim"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +41,19 @@ class Kept:
 
 
 def shrink(
-    model: keras.Model, source: Source, share: float, work: Path
+    model: keras.Model, source: Source, share: float, work: Path, before: Sequence[str] = ()
 ) -> tuple[keras.Model, Source, dict[str, Any]]:
     """Removes the least important units of each width, and the tokens that no training text has.
+
+    An embedding that only products read is written in fewer columns first, see `with_low_rank`: it
+    may lose more than its share. One with zeros or clusters to hold is not, which would mix them.
 
     Args:
         model: A trained float model of `tfpipe.models`.
         source: The run's data.
         share: Of each width that goes, in (0, 1).
         work: Folder for what a killed call goes on from: the choice, and the texts encoded anew.
+        before: The methods that made the model.
 
     Returns:
         The smaller model, the data as it reads them, and {"widths": {layer: {key, before, after}},
@@ -58,13 +63,14 @@ def shrink(
         ValueError: A layer's units are not known, or nothing would go.
     """
     widths = Widths(model)
-    columns = max(width.count for width in widths.found if width.key == "embedding_dim")
-    model = with_low_rank(model, source, kept_count(columns, share))
-    widths = Widths(model)
+    if not {"prune", "cluster"} & set(before):
+        columns = max(width.count for width in widths.found if width.key == COLUMNS)
+        model = with_low_rank(model, source, kept_count(columns, share))
+        widths = Widths(model)
     kept = choose(model, widths, source, share, work / "kept.json")
-    before = source.tokenizer.vocabulary_size
+    vocabulary_size = source.tokenizer.vocabulary_size
     if len(kept.units) == sum(width.count for width in widths.found) and (
-        len(kept.tokens) == before
+        len(kept.tokens) == vocabulary_size
     ):
         sizes = {width.key: width.count for width in widths.found}
         raise ValueError(
@@ -80,13 +86,13 @@ def shrink(
     source = dataclasses.replace(
         source, recipe=recipe, tokenizer=Tokenizer(source.tokenizer.spec, tokens)
     )
-    if len(tokens) < before:
+    if len(tokens) < vocabulary_size:
         source = dataclasses.replace(source, splits=encode_source(source, work / "tokens"))
     counts = {
         width.layer: {"key": width.key, "before": width.count, "after": kept_of(width, units)}
         for width in widths.found
     }
-    sizes = {"before": before, "after": len(tokens)}
+    sizes = {"before": vocabulary_size, "after": len(tokens)}
     return smaller, source, {"widths": counts, "vocabulary_size": sizes}
 
 
@@ -99,8 +105,10 @@ def choose(model: keras.Model, widths: Widths, source: Source, share: float, fil
     units: list[int] = []
     for width in widths.found:
         own = slice(width.start, width.start + width.count)
-        # Units without weights, as columns beyond an embedding's rank, go in any case.
-        count = min(kept_count(width.count, share), full_steps(width.count, filled[own].sum()))
+        count = kept_count(width.count, share)
+        if width.key == COLUMNS:
+            # Those beyond the embedding's rank have no weights, and go in any case.
+            count = min(count, full_steps(width.count, filled[own].sum()))
         best = np.argsort(-importance[own], kind="stable")[:count]
         units += sorted((width.start + best).tolist())
     kept = Kept(units, used_tokens(source))

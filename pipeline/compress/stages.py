@@ -79,7 +79,9 @@ def run_stages(
         facts: dict[str, Any] = {}
         sparsity: list[float] = []
         if name == "shrink":
-            model, source, facts = shrink(model, source, options.shrink, folder.path)
+            model, source, facts = shrink(
+                model, source, options.shrink, folder.path, methods[:index]
+            )
         if name == "prune":
             sparsity, facts = choose_sparsity(model, source, options, progress)
         tuner = make_tuner(source, model, own, methods[: index + 1], folder, sparsity)

@@ -24,7 +24,8 @@ KINDS = ("word", "wordpiece", "char")
 DEFAULT_KIND = "wordpiece"
 # Kind → how much higher its score must be, beside two standard errors of the difference. The proxy
 # sees four characters at a time, where it scores them about as high as pieces; a network must learn
-# to put them together, from a few thousand texts in vain (docs/accuracy.md, "Characters").
+# to put them together, from a few thousand texts in vain: an LSTM reaches 0.62 of topics with
+# characters (--set tokenizer.kind=char), 0.90 with pieces.
 LEAST_GAIN = {"word": 0.0, "char": 0.2}
 STANDARD_ERRORS = 2.0
 # Fewer validation texts than this say nothing: one standard error is then 5 points or more.
