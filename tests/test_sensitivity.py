@@ -74,9 +74,11 @@ def test_each_layer_is_pruned_to_what_it_bears(model: keras.Model, source: Any) 
     assert scan["layers"] == [
         {"name": "table/embeddings", "num_weights": 40, "block": [1, 1], "tried": [right],
          "decision": "pruned", "sparsity": 0.75},
-        {"name": "half/kernel", "num_weights": 4, "block": [1, 1], "tried": [wrong, {**right, "sparsity": 0.5}],
+        {"name": "half/kernel", "num_weights": 4, "block": [1, 1],
+         "tried": [wrong, {**right, "sparsity": 0.5}],
          "decision": "less", "sparsity": 0.5},
-        {"name": "whole/kernel", "num_weights": 4, "block": [1, 1], "tried": [wrong, {**wrong, "sparsity": 0.5}],
+        {"name": "whole/kernel", "num_weights": 4, "block": [1, 1],
+         "tried": [wrong, {**wrong, "sparsity": 0.5}],
          "decision": "left alone", "sparsity": 0.0},
     ]  # fmt: skip
     assert scan["together"]["score"] == 1.0 and scan["together"]["drop"] == 0.0
