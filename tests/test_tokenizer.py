@@ -246,8 +246,8 @@ def test_another_kind_must_be_clearly_better(word, wordpiece, char, chosen):
 def test_reason_names_every_score():
     results = {"word": correct(905), "wordpiece": correct(914), "char": correct(899)}
     assert pick_kind(results, lowercase=True).reason == (
-        "wordpiece: 0.914 on validation against word 0.905, char 0.899 (the default; none is "
-        "clearly better; proxy: linear model on TF-IDF of token n-grams, n=1,000)"
+        "wordpiece: 0.914 on validation against word 0.905, char 0.899 (the default; none "
+        "gains enough; proxy: linear model on TF-IDF of token n-grams, n=1,000)"
     )
     results = {"word": correct(605), "wordpiece": correct(614), "char": correct(990)}
     assert "char: 0.990 on validation against word 0.605, wordpiece 0.614 (clearly best;" in (

@@ -148,7 +148,7 @@ def pick_kind(results: Mapping[str, NDArray[np.float64]], *, lowercase: bool) ->
         if np.mean(gains) > max(least_gain, STANDARD_ERRORS * standard_error):
             chosen = kind
     others = ", ".join(f"{kind} {scores[kind]:.3f}" for kind in KINDS if kind != chosen)
-    verdict = "clearly best" if chosen != DEFAULT_KIND else "the default; none is clearly better"
+    verdict = "clearly best" if chosen != DEFAULT_KIND else "the default; none gains enough"
     reason = (
         f"{chosen}: {scores[chosen]:.3f} on validation against {others} ({verdict}; proxy: linear "
         f"model on TF-IDF of token n-grams, n={num_examples:,})"
