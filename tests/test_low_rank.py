@@ -95,6 +95,12 @@ def kernel_of(model: keras.Model) -> Any:
     return model.get_layer("lstm_0").get_weights()[0]
 
 
+def test_table_that_no_product_needs_stays_as_it_is(source: Any) -> None:
+    model = build("average", {})
+    model.get_layer("logits").set_weights([np.zeros((WIDTH, CLASSES)), np.zeros(CLASSES)])
+    assert with_low_rank(model, source, 4) is model
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_models_that_read_vectors_otherwise_stay_as_they_are(name: str, source: Any) -> None:
     model = build(name, OTHERS[name])

@@ -37,7 +37,7 @@ from tfpipe.config import load_compress_recipe
     "sparse kernels read them.",
 )
 @click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
-@click.option("--qat/--no-qat", help="Train with the rounding of the exported file.")
+@click.option("--qat/--no-qat", default=False, help="Train with the rounding of the exported file.")
 @click.option(
     "--scheme",
     default="int8",
