@@ -119,7 +119,8 @@ def write_smaller(page: Path, found: Mapping[Names, Record]) -> None:
 def smaller_row(names: Names, record: Record, before: Record) -> str:
     """Returns a line of the table of smaller models."""
     p50 = record["p50_ns"]
-    p50_before = before["p50_ns"] if before.get("bench") == record.get("bench") else None
+    is_together = before.get("bench") == record.get("bench")
+    p50_before = before.get("p50_ns") if is_together else None
     size = record["model_size_bytes"]
     cells = [
         *names,

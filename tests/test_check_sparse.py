@@ -92,3 +92,11 @@ def test_verdict_on_tflite_runtime(
     assert apart is not None and (apart < 0.05) is (code is None)
     found = check(files / f"{name}-sparse.tflite", runtime=TFLITE)
     assert [entry["code"] for entry in found["findings"]] == ([code] if code else [])
+
+
+@pytest.mark.parametrize("runtime", ["ai-edge-litert==2.1.2", "tensorflow==2.21.0"])
+def test_unpacked_layer_of_int8_values_is_refused_by_newer_litert_only(
+    files: Path, runtime: str
+) -> None:
+    assert check(files / "unpacked-int8-sparse.tflite", runtime=runtime)["ok"]
+    assert not check(files / "unpacked-sparse.tflite", runtime=runtime)["ok"]

@@ -191,6 +191,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str, CompressOptions, str]] = {
         CompressOptions(prune=0.5, block_size=0),
         "block_size=0 lies outside 1 to 64.*4 float32 or 16 int8",
     ),
+    "blocks of nothing": (
+        lambda _: None,
+        "x",
+        CompressOptions(cluster=16, block_size=4),
+        "block_size=4 without prune: .* Give --prune SHARE",
+    ),
     "one cluster": (lambda _: None, "x", CompressOptions(cluster=1), "cluster=1 lies outside 2 to"),
     "rate": (
         lambda _: None,

@@ -107,7 +107,7 @@ def add_variants(run: Path) -> Path:
         values=[{"name": "logits/output", "range": [-7.5, 8.0], "scale": 0.0608, **ERRORS}],
         rounding=ROUNDING,
     )
-    write_record(run, "half", options={"shrink": 0.5, "block_size": 4}, parameters=140_000)
+    write_record(run, "half", options={"shrink": 0.5}, parameters=140_000)
     write_artifact(run, "sparse-cpu-dynamic_int8", "dynamic_int8", variant="sparse")
     changes = {"artifact": 0.8996, "keras": 0.9, "agreement": 0.9991}
     write_verification(run, "sparse-cpu-dynamic_int8", passed=True, **changes)

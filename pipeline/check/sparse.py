@@ -17,10 +17,14 @@ from tfpipe.check.runtimes import DEFAULT_RUNTIME
 def find_sparse(subject: Subject) -> Iterator[Finding]:
     """Yields the dense layers that compute something else, or keep the file from loading.
 
-    Measured with tflite-runtime 2.14.0 (taken for TensorFlow up to 2.14 too) and ai-edge-litert
-    1.4.0 to 2.3.0 and tensorflow 2.21.0 (taken for all that is newer than 2.14).
+    Measured with tflite-runtime 2.14.0 (taken for TensorFlow up to 2.14 too), and with
+    ai-edge-litert 1.4.0, 2.0.3, 2.1.2, 2.1.6, 2.2.0 and 2.3.0 and tensorflow 2.21.0 (taken for all
+    that is newer than 2.14).
     """
-    is_old = subject.runtime.name != DEFAULT_RUNTIME and subject.runtime.release < (2, 15)
+    is_litert = subject.runtime.name == DEFAULT_RUNTIME
+    is_old = not is_litert and subject.runtime.release < (2, 15)
+    # Of those releases the first that does not load an unpacked layer of int8 values either.
+    refuses_int8 = is_litert and subject.runtime.release >= (2, 1, 6)
     for graph, operator in subject.operators():
         inputs = tensors_of(graph, operator.inputs)
         if operator.name != "FULLY_CONNECTED" or len(inputs) < 2 or inputs[1].dtype != "int8":
@@ -29,8 +33,9 @@ def find_sparse(subject: Subject) -> Iterator[Finding]:
         where = f"{weights.label} on {subject.runtime}."
         # The old kernel takes one scale for all outputs; newer XNNPACK takes all of them for dense.
         by_output = values.dtype == "int8" and len(weights.scales) > 1
-        if weights.is_sparse and (by_output if is_old else values.dtype == "float32"):
+        is_wide = values.dtype == "float32"
+        if weights.is_sparse and (by_output if is_old else is_wide):
             yield finding("sparse-int8", where)
         source = subject.producer(graph, operator.inputs[1])
-        if source and source.name == "DENSIFY" and not is_old:
+        if source and source.name == "DENSIFY" and not is_old and (is_wide or refuses_int8):
             yield finding("sparse-unpacked", where)

@@ -74,6 +74,11 @@ class CompressOptions:
                 f"block_size={self.block_size} lies outside 1 to {MAX_BLOCK_SIZE}. TFLite's sparse "
                 "kernels read blocks of 4 float32 or 16 int8 weights."
             )
+        if self.block_size > 1 and not self.prune:
+            raise ValueError(
+                f"block_size={self.block_size} without prune: nothing else goes in blocks. Give "
+                "--prune SHARE, or leave --block-size out."
+            )
         if self.cluster and not 2 <= self.cluster <= 256:
             raise ValueError(
                 f"cluster={self.cluster} lies outside 2 to 256: more values than 256 int8 does not "

@@ -117,9 +117,7 @@ def _compression(again: str, variant: dict[str, Any]) -> str:
             words += [f"--{key.replace('_', '-')}", f"{options[key]:g}"]
     # A record that does not say so was made before there was a scan, blocks, or another scheme.
     words += ["--no-scan"] * bool(options["prune"] and not options["scan"])
-    words += ["--block-size", str(options["block_size"])] * (
-        bool(options["prune"]) and (options["block_size"] or 1) > 1
-    )
+    words += ["--block-size", str(options["block_size"])] * ((options["block_size"] or 1) > 1)
     words += ["--qat"] * bool(options["qat"])
     words += ["--scheme", options["scheme"]] * (options["scheme"] in WEIGHT_SCHEMES)
     teaching = variant["teaching"] or {"teachers": [], "unlabelled": None}
