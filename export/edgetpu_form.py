@@ -14,7 +14,7 @@ from tfpipe.export.lowering import LOWERED, OUTPUT_NAME, convolve_row, lower_lay
 from tfpipe.export.recurrence import weights_of
 from tfpipe.export.stock_layers import STOCK_LAYERS
 from tfpipe.models.attention import SelfAttention
-from tfpipe.models.embedding import ScaledEmbedding
+from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import ReverseTime
@@ -29,7 +29,7 @@ class HostInputs:
     """What the host hands to the tail, float here and int8 in the file; see `device_runner.lookup`.
 
     Attributes:
-        vectors: `(1, 1, sequence_length, embedding_dim)`, rows of the embedding table.
+        vectors: `(1, 1, sequence_length, columns)`, rows of the embedding table.
         mask: `(1, 1, sequence_length, 1)`, 1.0 at real tokens.
         mean_weights: `(1, 1, sequence_length, 1)`, at real tokens the first of two factors whose
             product is 1 / their number: a division has no place on an Edge TPU.
@@ -42,11 +42,11 @@ class HostInputs:
     mean_scale: Any
 
 
-def input_signature(sequence_length: int, embedding_dim: int) -> list[tf.TensorSpec]:
+def input_signature(sequence_length: int, columns: int) -> list[tf.TensorSpec]:
     """Returns the tail's inputs, by the names of `HostInputs`."""
     row = (1, 1, sequence_length)
     shapes = {
-        "vectors": (*row, embedding_dim),
+        "vectors": (*row, columns),
         "mask": (*row, 1),
         "mean_weights": (*row, 1),
         "mean_scale": (1, 1, 1, 1),
@@ -136,6 +136,7 @@ def edgetpu_layers(host: HostInputs) -> dict[type, Callable[..., Any]]:
         **dict.fromkeys(CELLS, on_row),
         ScaledEmbedding: lambda *_: host.vectors,
         keras.layers.Embedding: lambda *_: host.vectors,
+        EmbeddingProjection: lambda layer, vectors: product_row(vectors, weights_of(layer)[0]),
         PaddingMask: lambda *_: host.mask,
         MaskedPooling: lambda layer, states, _: pool_row(layer.pooling, states, host),
         PositionEmbedding: lambda layer, states: (

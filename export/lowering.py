@@ -16,7 +16,7 @@ from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
 from tfpipe.export.stock_layers import STOCK_LAYERS
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import ScaledEmbedding
+from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.quantized import QuantizedModel
@@ -137,6 +137,11 @@ def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
     return tf.gather(tf.constant(embedding_table(layer)), token_ids)
 
 
+def lower_projection(layer: EmbeddingProjection, vectors: Any) -> Any:
+    """(sequence_length, rank) → (sequence_length, embedding_dim)."""
+    return tf.matmul(vectors, tf.constant(weights_of(layer)[0]))
+
+
 def lower_mask(_: PaddingMask, token_ids: Any) -> Any:
     """(sequence_length,) ids → (sequence_length, 1), 1.0 at real tokens."""
     return tf.expand_dims(tf.cast(tf.minimum(token_ids, 1), tf.float32), 1)
@@ -210,6 +215,7 @@ LOWERED: dict[type, Callable[..., Any]] = {
     Masked: lambda _, states, mask: states * mask,
     PositionEmbedding: lower_positions,
     ResumableDropout: lambda _, inputs: inputs,
+    EmbeddingProjection: lower_projection,
     ScaledEmbedding: lower_embedding,
     ReverseTime: lambda _, states: tf.reverse(states, [0]),
     SelfAttention: lower_attention,

@@ -15,6 +15,7 @@ def build_average_classifier(
     num_classes: int,
     *,
     embedding_dim: int = 64,
+    embedding_rank: int = 0,
     pooling: str = "mean",
     dropout: float = 0.5,
     token_dropout: float = 0.2,
@@ -23,14 +24,18 @@ def build_average_classifier(
 ) -> keras.Model:
     """Bag of embeddings: order is lost, so it shows what the other models gain from order.
 
+    Args:
+        embedding_rank: See `embed_tokens`.
+
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
     """
     token_ids = token_input()
-    vectors = embed_tokens(
+    _, vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,

@@ -17,6 +17,7 @@ def build_textcnn_classifier(
     num_classes: int,
     *,
     embedding_dim: int = 64,
+    embedding_rank: int = 0,
     filters: int = 64,
     smallest_kernel: int = 2,
     largest_kernel: int = 4,
@@ -36,6 +37,7 @@ def build_textcnn_classifier(
     or a further layer: a text gives one result however much padding follows.
 
     Args:
+        embedding_rank: See `embed_tokens`.
         filters: Of each width.
         smallest_kernel: Tokens that the narrowest filters see.
         largest_kernel: Tokens that the widest filters see; there are filters of every width
@@ -55,10 +57,11 @@ def build_textcnn_classifier(
         )
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    vectors = states = embed_tokens(
+    states, vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,

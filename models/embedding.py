@@ -37,6 +37,36 @@ class ScaledEmbedding(keras.layers.Embedding):  # type: ignore[misc]
         return super().call(inputs) * self.scale
 
 
+@keras.utils.register_keras_serializable("tfpipe")
+class EmbeddingProjection(keras.layers.Layer):  # type: ignore[misc]
+    """Vectors of a narrow table times a kernel: an embedding of low rank (Lan et al. 2020, "ALBERT:
+    A Lite BERT", section 3.1). Without a bias, so that padding stays zero.
+
+    Args:
+        output_dim: Width of the result.
+
+    Call arguments:
+        inputs: float `(..., rank)`.
+
+    Returns:
+        float `(..., output_dim)`.
+    """
+
+    def __init__(self, output_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.output_dim = output_dim
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight("kernel", (int(input_shape[-1]), self.output_dim))
+        super().build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        return tf.tensordot(inputs, tf.cast(self.kernel, inputs.dtype), 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "output_dim": self.output_dim}
+
+
 def token_input() -> Any:
     """Returns the input every model has: int32 `(batch, length)`, padded on the right with id 0."""
     return keras.Input((None,), dtype=tf.int32, name="token_ids")
@@ -47,21 +77,32 @@ def embed_tokens(
     *,
     vocabulary_size: int,
     embedding_dim: int,
+    embedding_rank: int,
     token_dropout: float,
     embedding_dropout: float,
     seed: int,
-) -> Any:
+) -> tuple[Any, Any]:
     """Looks up the tokens' vectors; dropout of whole tokens, then of whole features of a text.
 
+    Args:
+        embedding_dim: Width of a vector.
+        embedding_rank: Columns of the table where that are fewer, else 0.
+
     Returns:
-        float `(batch, length, embedding_dim)`, zero at padding.
+        What layers that begin with a product read, float `(batch, length, embedding_rank)`, and
+        what all others read, float `(batch, length, embedding_dim)`; the same tensor where the rank
+        is 0. Both are zero at padding.
     """
     vectors = ScaledEmbedding(
         vocabulary_size,
-        embedding_dim,
+        embedding_rank or embedding_dim,
         embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05),
         embeddings_constraint=ZeroPaddingRow(),
         name="embedding",
     )(token_ids)
     vectors = ResumableDropout(token_dropout, seed, (0, 1), name="token_dropout")(vectors)
-    return ResumableDropout(embedding_dropout, seed + 1, (0, 2), name="embedding_dropout")(vectors)
+    dropout = ResumableDropout(embedding_dropout, seed + 1, (0, 2), name="embedding_dropout")
+    vectors = dropout(vectors)
+    if not embedding_rank:
+        return vectors, vectors
+    return vectors, EmbeddingProjection(embedding_dim, name="projection")(vectors)

@@ -45,6 +45,7 @@ def build_lstm_classifier(
     num_classes: int,
     *,
     embedding_dim: int = 64,
+    embedding_rank: int = 0,
     units: int = 64,
     num_layers: int = 1,
     pooling: str = "mean_max",
@@ -61,6 +62,7 @@ def build_lstm_classifier(
     it in its zero state (`ZeroPaddingRow`, `ZeroCandidateBias`): no mask op is needed in any form.
 
     Args:
+        embedding_rank: See `embed_tokens`.
         pooling: See `MaskedPooling`; "last" is the final state, that of the first token.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
         branch_dropout: See `join_branches`.
@@ -70,10 +72,11 @@ def build_lstm_classifier(
     """
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    vectors = states = embed_tokens(
+    states, vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
@@ -99,6 +102,7 @@ def build_bilstm_classifier(
     num_classes: int,
     *,
     embedding_dim: int = 64,
+    embedding_rank: int = 0,
     units: int = 64,
     num_layers: int = 1,
     pooling: str = "mean_max",
@@ -114,6 +118,7 @@ def build_bilstm_classifier(
     The forward one meets the padding last: its states there are masked before anything reads them.
 
     Args:
+        embedding_rank: See `embed_tokens`.
         units: Of one direction; the concatenated states have twice as many features.
         pooling: See `MaskedPooling`; "last" is both final states.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
@@ -124,10 +129,11 @@ def build_bilstm_classifier(
     """
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    vectors = states = embed_tokens(
+    states, vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,

@@ -15,7 +15,7 @@ import tf_keras as keras
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.classifier import LOGITS
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import ScaledEmbedding
+from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
@@ -86,6 +86,14 @@ def round_lstm(layer: keras.layers.LSTM, form: Form, inputs: Any) -> Any:
 def round_embedding(layer: ScaledEmbedding, form: Form, token_ids: Any) -> Any:
     """Ids → vectors in int8, the embedding's scale inside the table."""
     return form.lookup(f"{layer.name}/table", form.weights(layer)[0], layer.scale, token_ids)
+
+
+def round_projection(layer: EmbeddingProjection, form: Form, vectors: Any) -> Any:
+    """`(..., rank)` → `(..., embedding_dim)`."""
+    (kernel,) = form.weights(layer)
+    vectors = form.enter(layer.name, vectors)
+    product = tf.tensordot(vectors, form.quantize(f"{layer.name}/kernel", kernel, "kernel"), 1)
+    return form.quantize(f"{layer.name}/output", product)
 
 
 def round_mask(_: PaddingMask, __: Form, token_ids: Any) -> Any:
@@ -210,6 +218,7 @@ ROUNDED: dict[type, Callable[..., Any]] = {
     Masked: lambda _, __, states, mask: states * mask,
     PositionEmbedding: round_positions,
     ResumableDropout: lambda layer, form, inputs: form.dropout(layer, inputs),
+    EmbeddingProjection: round_projection,
     ScaledEmbedding: round_embedding,
     ReverseTime: round_reverse,
     SelfAttention: round_attention,

@@ -22,6 +22,7 @@ def build_transformer_classifier(
     num_classes: int,
     *,
     embedding_dim: int = 64,
+    embedding_rank: int = 0,
     num_layers: int = 1,
     num_heads: int = 4,
     head_dim: int | None = None,
@@ -38,6 +39,7 @@ def build_transformer_classifier(
     """Encoder (Vaswani et al. 2017) with learned positions, ReLU and padding-masked attention.
 
     Args:
+        embedding_rank: See `embed_tokens`.
         sequence_length: The longest input; each position up to it has a learned vector.
         head_dim: Width of an attention head; None divides `embedding_dim` among the heads.
         norm: "pre" normalises what enters a sublayer (Xiong et al. 2020), with one more norm at the
@@ -52,10 +54,11 @@ def build_transformer_classifier(
         raise ValueError(f"norm={norm!r} is unknown. Use one of {list(NORMS)}.")
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    vectors = embed_tokens(
+    _, vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
         embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,

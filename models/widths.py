@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tfpipe.models.attention import SelfAttention
 from tfpipe.models.classifier import LOGITS
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import ScaledEmbedding
+from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
 from tfpipe.models.padding import POOLINGS, MaskedPooling, PaddingMask
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
@@ -92,6 +92,11 @@ class Widths:
         self._same += range(start, start + count)
         return np.arange(start, start + count)
 
+    def rename(self, units: Labels, key: str) -> None:
+        """Gives the width of these units another key."""
+        index = [width.start for width in self._found].index(int(units[0]))
+        self._found[index] = replace(self._found[index], key=key)
+
     def join(self, first: Labels, second: Labels) -> Labels:
         """Makes the units of two summed tensors one; returns those of the first."""
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
@@ -113,6 +118,13 @@ def label_embedding(widths: Widths, layer: ScaledEmbedding, _: None) -> Any:
     """Table `(vocabulary_size, embedding_dim)`."""
     columns = widths.add("embedding_dim", layer, layer.output_dim)
     return [[fixed(layer.input_dim), columns]], columns
+
+
+def label_projection(widths: Widths, layer: EmbeddingProjection, columns: Labels) -> Any:
+    """Kernel `(embedding_rank, embedding_dim)`: what it reads are the table's columns."""
+    widths.rename(columns, "embedding_rank")
+    outputs = widths.add("embedding_dim", layer, layer.output_dim)
+    return [[columns, outputs]], outputs
 
 
 def label_positions(_: Widths, layer: PositionEmbedding, states: Labels) -> Any:
@@ -167,6 +179,7 @@ LABELLED: dict[type, Callable[..., Any]] = {
     Masked: lambda _, __, states, ___: ([], states),
     PositionEmbedding: label_positions,
     ResumableDropout: lambda _, __, inputs: ([], inputs),
+    EmbeddingProjection: label_projection,
     ScaledEmbedding: label_embedding,
     ReverseTime: lambda _, __, states: ([], states),
     SelfAttention: label_attention,

@@ -20,6 +20,7 @@ LIMITS: dict[str, tuple[float, float] | frozenset[str]] = {
     "tokenizer.lowercase": frozenset({"auto", "true", "false"}),
     "tokenizer.vocabulary_size": (0, 500_000),
     "model.embedding_dim": (1, 1024),
+    "model.embedding_rank": (0, 1024),
     "model.units": (1, 1024),
     "model.filters": (1, 1024),
     "model.smallest_kernel": (1, 15),
@@ -53,6 +54,7 @@ COMPRESS = "compress"  # the section, and the packaged file, of what `tfpipe com
 # Numbers that may also be "auto": chosen from the data, where 0 already means none at all.
 AUTO = "auto"
 AUTO_NUMBERS = ("model.dropout", "model.embedding_dropout", "train.subword_dropout")
+LOW_RANK = "compress.low_rank"  # may be "auto" as well
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,9 @@ def parse_value(key: str, text: str, default: Any) -> Any:
 
 def checked(key: str, value: Any, default: Any) -> Any:
     """Returns `value` when it has the default's type and lies in the key's limits."""
+    if value == AUTO and key in (*AUTO_NUMBERS, LOW_RANK):
+        return value
     if key in AUTO_NUMBERS:
-        if value == AUTO:
-            return value
         default = 0.5  # its type and an example of its values
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

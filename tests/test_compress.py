@@ -22,13 +22,15 @@ from tfpipe.export.artifact import ExportOptions, export_artifact
 from tfpipe.export.target import ExportError
 from tfpipe.fit_progress import Progress
 from tfpipe.run_folder import RunFolder
+from tfpipe.train import train
 from tfpipe.variant import is_quantized, load_model
 from tfpipe.verify import verify
 
 PLAIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 QAT = CompressOptions(qat=True, epochs=1)
+PCQAT = CompressOptions(prune=0.75, scan=False, cluster=4, qat=True, epochs=2)
 MADE = {
-    "lstm": CompressOptions(prune=0.75, scan=False, cluster=4, qat=True, epochs=2),
+    "lstm": PCQAT,
     "transformer": QAT,
 }
 
@@ -55,6 +57,19 @@ def variants(
     return made
 
 
+def test_convolutions_are_pruned_and_clustered_too(
+    make_colours: Callable[..., Path], small_recipe: Callable[..., Any], tmp_path: Path
+) -> None:
+    recipe = small_recipe("textcnn", "model.filters=8", "model.branch_dropout=0")
+    run = tmp_path / "run"
+    train(make_colours(tmp_path / "colours.csv"), run, recipe=recipe)
+    compress(run, "qat", PCQAT)
+    result = export_artifact(run, ExportOptions(variant="qat", scheme="int8"))
+    assert verify(result["artifact"])["passed"]
+    # embedding, three widths of filters, logits
+    check_buffers(Path(result["artifact"]) / "model.tflite", 5)
+
+
 @pytest.fixture
 def run(trained_runs: dict[str, Path], tmp_path: Path) -> Path:
     return copy_run(trained_runs["lstm"], tmp_path / "run")
@@ -76,19 +91,22 @@ def test_file_of_a_quantization_aware_variant_equals_it(
     stored = json.loads((Path(result["artifact"]) / "check.json").read_text())["bytes_by_dtype"]
     assert stored["int8"] > stored.get("float32", 0)
     if lowering == "unrolled":
-        check_buffers(Path(result["artifact"]) / "model.tflite")
+        # embedding, kernel, recurrent kernel, logits
+        check_buffers(Path(result["artifact"]) / "model.tflite", 4)
 
 
-def check_buffers(path: Path) -> None:
-    """The zeros and the few values of each table and kernel are in the file itself."""
+def check_buffers(path: Path, count: int) -> None:
+    """The zeros and the few values of each of so many tables and kernels are in the file itself."""
     interpreter = Interpreter(str(path), experimental_op_resolver_type=PLAIN)
     interpreter.allocate_tensors()
     weights = []
     for details in interpreter.get_tensor_details():
         constant = details["dtype"] == np.int8 and np.prod(details["shape"]) >= 48
-        if constant and len(details["shape"]) == 2 and is_constant(interpreter, details):
+        # What a convolution unfolds its input into has no name.
+        constant = constant and len(details["shape"]) > 1 and bool(details["name"])
+        if constant and is_constant(interpreter, details):
             weights.append(interpreter.get_tensor(details["index"]))
-    assert len(weights) == 4  # embedding, kernel, recurrent kernel, logits
+    assert len(weights) == count
     for weight in weights:
         assert len(np.unique(weight)) <= 4
         assert np.mean(weight == 0) >= 0.74

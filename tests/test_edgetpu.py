@@ -240,9 +240,9 @@ def test_compiler_that_is_no_program_is_an_error(model: Path) -> None:
         compile_for_edgetpu(str(program), model, model.parent)
 
 
-def build(name: str) -> Any:
+def build(name: str, rank: int) -> Any:
     sizes = {"units": 5} if "lstm" in name else {}
-    made = MODELS[name](30, LENGTH, 3, embedding_dim=8, **sizes)
+    made = MODELS[name](30, LENGTH, 3, embedding_dim=8, embedding_rank=rank, **sizes)
     random = np.random.default_rng(2)
     for variable in made.trainable_variables:
         value = random.normal(size=variable.shape, scale=0.4).astype(np.float32)
@@ -269,9 +269,13 @@ def write_tail(made: Any, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_tail_with_the_hosts_lookup_computes_the_model(tmp_path: Path, name: str) -> None:
-    made = build(name)
+@pytest.mark.parametrize(
+    ("name", "rank"), [*((name, 0) for name in sorted(MODELS)), ("lstm", 3), ("transformer", 3)]
+)
+def test_tail_with_the_hosts_lookup_computes_the_model(
+    tmp_path: Path, name: str, rank: int
+) -> None:
+    made = build(name, rank)
     path = write_tail(made, tmp_path)
     loaded = load_tail_model(str(tmp_path), 1, "cpu")
     ids = random_ids(40)

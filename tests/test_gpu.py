@@ -50,9 +50,9 @@ def convert_in_process(model: Any, path: Path, scheme: str, layers: Any = GPU_LA
     return path
 
 
-def build(name: str) -> Any:
+def build(name: str, rank: int = 0) -> Any:
     sizes = {"units": 5} if "lstm" in name else {}
-    model = MODELS[name](30, LENGTH, 3, embedding_dim=8, **sizes)
+    model = MODELS[name](30, LENGTH, 3, embedding_dim=8, embedding_rank=rank, **sizes)
     random = np.random.default_rng(2)
     for variable in model.trainable_variables:
         value = random.normal(size=variable.shape, scale=0.7).astype(np.float32)
@@ -68,12 +68,14 @@ def padded_ids() -> np.ndarray:
 
 @needs_gpu
 @pytest.mark.parametrize("scheme", ["float16", "float32"])
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize(
+    ("name", "rank"), [*((name, 0) for name in sorted(MODELS)), ("lstm", 3), ("transformer", 3)]
+)
 def test_whole_model_runs_on_the_gpu_and_equals_the_cpu(
-    tmp_path: Path, name: str, scheme: str
+    tmp_path: Path, name: str, rank: int, scheme: str
 ) -> None:
     """The runner refuses a model that is not fully accelerated."""
-    path = convert_in_process(build(name), tmp_path / "m.tflite", scheme)
+    path = convert_in_process(build(name, rank), tmp_path / "m.tflite", scheme)
     on_gpu = run_model(path, tmp_path, token_ids=padded_ids(), delegate="gpu")
     on_cpu = run_model(path, tmp_path, token_ids=padded_ids())
     assert "SwiftShader" in str(on_gpu.adapter) and on_cpu.adapter is None

@@ -1,7 +1,8 @@
-"""The low-rank embedding: what stays the same, what goes first, and which models cannot have it."""
+"""The low-rank embedding: what stays the same, what goes first, and that it ships."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfpipe.compress.low_rank import with_low_rank
+from tfpipe.compress import low_rank, rank
+from tfpipe.compress.low_rank import reduce_rank, with_low_rank
 from tfpipe.compress.options import CompressOptions
+from tfpipe.compress.source import Source
 from tfpipe.compress.variant import compress
 from tfpipe.config import load_recipe
 from tfpipe.export.artifact import ExportOptions, export_artifact
@@ -20,6 +23,7 @@ from tfpipe.models import MODELS
 from tfpipe.train import train
 from tfpipe.verify import verify
 
+AUTOMATIC = CompressOptions(low_rank="auto", epochs=1)
 WORDS, LENGTH, WIDTH, CLASSES = 60, 9, 16, 3
 # Models whose vectors nothing but a product reads.
 LINEAR = {
@@ -51,9 +55,11 @@ def build(name: str, settings: dict[str, Any]) -> keras.Model:
 
 @pytest.fixture
 def source() -> Any:
-    counts = np.random.default_rng(2).integers(0, 50, WORDS)
+    counts = np.random.default_rng(2).integers(1, 50, WORDS)
     split = SimpleNamespace(count_tokens=lambda size: counts[:size])
-    return SimpleNamespace(splits={"train": split}, content={"seed": 1})
+    recipe: dict[str, Any] = {"model": {"embedding_dim": WIDTH}}
+    nothing: Any = None
+    return Source(nothing, {"seed": 1}, nothing, {"train": split}, recipe, nothing, nothing)  # type: ignore[dict-item]
 
 
 def token_ids() -> Any:
@@ -105,6 +111,123 @@ def test_table_that_no_product_needs_stays_as_it_is(source: Any) -> None:
 def test_models_that_read_vectors_otherwise_stay_as_they_are(name: str, source: Any) -> None:
     model = build(name, OTHERS[name])
     assert with_low_rank(model, source, 4) is model
+
+
+@pytest.fixture
+def building(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The name and the settings of the model that `reduce_rank` builds."""
+    chosen: dict[str, Any] = {}
+
+    def rebuild(_: Any, recipe: dict[str, Any], vocabulary_size: int) -> keras.Model:
+        assert vocabulary_size == WORDS
+        sizes = {**recipe["model"], **chosen["settings"]}
+        return MODELS[chosen["name"]](WORDS, LENGTH, CLASSES, **sizes)
+
+    monkeypatch.setattr(low_rank, "build_model", rebuild)
+    return chosen
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_table_of_few_dimensions_becomes_one_of_few_columns(
+    name: str, source: Any, building: dict[str, Any]
+) -> None:
+    model, columns = build(name, OTHERS[name]), 5
+    embedding = model.get_layer("embedding")
+    (table,) = embedding.get_weights()
+    embedding.set_weights([table[:, :columns] @ table[:columns]])
+    building |= {"name": name, "settings": OTHERS[name]}
+    smaller, reads = reduce_rank(model, source, columns)
+    assert reads.recipe["model"] == {"embedding_dim": WIDTH, "embedding_rank": columns}
+    assert smaller.get_layer("embedding").get_weights()[0].shape == (WORDS, columns)
+    assert smaller.get_layer("projection").get_weights()[0].shape == (columns, WIDTH)
+    wanted = model(token_ids()).numpy()
+    np.testing.assert_allclose(smaller(token_ids()), wanted, rtol=1e-3, atol=1e-3)
+    # Once more: now that nothing but products reads the table, they decide.
+    again, reads = reduce_rank(smaller, reads, columns - 1)
+    assert reads.recipe["model"] == {"embedding_dim": WIDTH, "embedding_rank": columns - 1}
+    assert again.get_layer("projection").get_weights()[0].shape == (columns - 1, WIDTH)
+    assert 1e-3 < np.abs(again(token_ids()) - wanted).max()
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_table_that_only_products_read_needs_no_projection(
+    name: str, source: Any, building: dict[str, Any]
+) -> None:
+    building |= {"name": name, "settings": LINEAR[name]}
+    model = build(name, LINEAR[name])
+    smaller, reads = reduce_rank(model, source, WIDTH - 1)
+    width = smaller.get_layer("embedding").output_dim
+    assert reads.recipe["model"] == {"embedding_dim": width}
+    assert width == (CLASSES if name == "average" else WIDTH - 1)
+    assert not [layer for layer in smaller.layers if layer.name == "projection"]
+    if name == "average":
+        wanted = model(token_ids())
+        np.testing.assert_allclose(smaller(token_ids()), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_as_many_columns_as_there_are_is_refused(source: Any) -> None:
+    with pytest.raises(ValueError, match="low_rank=16 is not below the 16 columns"):
+        reduce_rank(build("lstm", OTHERS["lstm"]), source, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def narrow(
+    trained_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], list[Any]]:
+    """A copy of the lstm run with a variant "narrow", its record, and what was said."""
+    run = tmp_path_factory.mktemp("narrow") / "run"
+    shutil.copytree(trained_runs["lstm"], run, ignore=shutil.ignore_patterns("exports"))
+    said: list[Any] = []
+    return run, compress(run, "narrow", AUTOMATIC, progress=said.append), said
+
+
+def test_fewest_columns_that_the_validation_split_bears_are_chosen(
+    narrow: tuple[Path, dict[str, Any], list[Any]],
+) -> None:
+    _, record, said = narrow
+    (stage,) = record["training"]
+    assert (record["methods"], record["options"]["low_rank"]) == (["low_rank"], "auto")
+    assert stage["columns"] == {"before": 8, "after": 4}
+    (tried,) = stage["tried"]
+    assert tried["columns"] == 4 and tried["drop"] <= stage["limit"]
+    assert record["recipe"]["model"]["embedding_rank"] == 4
+    expected = f"low_rank: 4 of 8 columns; validation score {tried['score']:.4f} untrained"
+    assert [line for line in said if isinstance(line, str) and line.startswith(expected)]
+
+
+def test_no_rank_that_is_borne_is_refused(
+    narrow: tuple[Path, dict[str, Any], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank, "standard_error", lambda *_: -1.0)
+    with pytest.raises(ValueError, match="low_rank='auto': of the 8 columns .* none can go"):
+        compress(narrow[0], "none", AUTOMATIC)
+    assert not (narrow[0] / "variants" / "none").exists()
+
+
+def test_narrow_table_ships_rounded_and_shrinks_further(
+    narrow: tuple[Path, dict[str, Any], list[Any]],
+) -> None:
+    run = narrow[0]
+    options = CompressOptions(source="narrow", shrink=0.5, qat=True, epochs=1)
+    half = compress(run, "half", options)["recipe"]["model"]
+    assert (half["embedding_rank"], half["embedding_dim"], half["units"]) == (2, 4, 4)
+    for name, scheme in (("narrow", "dynamic_int8"), ("half", "int8")):
+        artifact = export_artifact(run, ExportOptions(variant=name, scheme=scheme))["artifact"]
+        assert verify(artifact)["passed"]
+
+
+@pytest.mark.parametrize("value", ["few", -1, 2.5])
+def test_what_is_no_number_of_columns_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"low_rank={value!r} is neither .* nor 'auto'"):
+        CompressOptions(low_rank=value).check()
+
+
+def test_zeros_and_clusters_are_not_mixed_up(
+    narrow: tuple[Path, dict[str, Any], list[Any]],
+) -> None:
+    compress(narrow[0], "sparse", CompressOptions(prune=0.5, scan=False, epochs=1))
+    with pytest.raises(ValueError, match="methods=.'prune'., and low_rank=4 would mix its zeros"):
+        compress(narrow[0], "mixed", CompressOptions(source="sparse", low_rank=4))
 
 
 def test_shrunken_average_has_a_column_for_each_class_and_ships(

@@ -37,11 +37,11 @@ def random_model(name, seed=3, **arguments):
     return model
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean_max"])
+@pytest.mark.parametrize(("pooling", "rank"), [("last", 0), ("mean_max", 0), ("mean_max", 3)])
 @pytest.mark.parametrize(("name", "lowering"), CELLS)
-def test_inference_form_equals_training_form(name, lowering, pooling):
+def test_inference_form_equals_training_form(name, lowering, pooling, rank):
     layers = {} if name == "average" else {"num_layers": 2}
-    model = random_model(name, pooling=pooling, **layers)
+    model = random_model(name, pooling=pooling, embedding_rank=rank, **layers)
     token_ids = texts_of_every_length()
     function = inference_form(model, sequence_length=LENGTH, lowering=lowering, multi_label=False)
     actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]

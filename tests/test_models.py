@@ -10,12 +10,14 @@ from tfpipe.models import MODELS
 from tfpipe.models.attention import SelfAttention
 from tfpipe.models.constraints import ZeroCandidateBias, ZeroPaddingRow
 from tfpipe.models.dropout import ResumableDropout
+from tfpipe.models.embedding import EmbeddingProjection
 from tfpipe.models.padding import POOLINGS, MaskedPooling, PaddingMask
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
 
 RNG = np.random.default_rng(7)
 LAYERS = [
+    EmbeddingProjection(4),
     MaskedPooling("mean_max"),
     Masked(),
     PaddingMask(),
@@ -52,11 +54,13 @@ def test_recipe_holds_exactly_the_builders_arguments(name):
     MODELS[name](50, 8, 3, **recipe.model, seed=1)
 
 
+@pytest.mark.parametrize("rank", [0, 3])
 @pytest.mark.parametrize("pooling", sorted(POOLINGS))
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_padding_never_changes_a_result(name, pooling):
+def test_padding_never_changes_a_result(name, pooling, rank):
+    sizes = {"pooling": pooling, "embedding_dim": 8, "embedding_rank": rank}
     layers = {} if name == "average" else {"num_layers": 2}
-    model = constrained(MODELS[name](50, 24, 3, pooling=pooling, embedding_dim=8, **layers))
+    model = constrained(MODELS[name](50, 24, 3, **sizes, **layers))
     short = padded(range(9), 8)
     longer = np.pad(short, ((0, 0), (0, 16)))
     # 1e-6 of logits up to 90: float32 sums in another order.

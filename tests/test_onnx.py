@@ -39,6 +39,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra tfpipe[onnx]")
 
 RECURRENT = {
     "lstm": ("lstm", {}, ["reverse"]),
+    "lstm of a narrow table": ("lstm", {"embedding_rank": 2}, ["reverse"]),
     "lstm, final state of two layers": (
         "lstm",
         {"num_layers": 2, "pooling": "last"},

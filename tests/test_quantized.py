@@ -58,11 +58,15 @@ def test_state_that_is_joined_with_another_value_converts_to_int8(
 
 
 @pytest.mark.parametrize(
-    ("name", "pooling"), [("lstm", "last"), *((name, "mean_max") for name in WITH_A_FORM)]
+    ("name", "pooling", "rank"),
+    [
+        ("lstm", "last", 0),
+        *((name, "mean_max", rank) for name in WITH_A_FORM for rank in (0, 3)),
+    ],
 )
-def test_graph_of_the_file_equals_the_form_for_batches(name: str, pooling: str) -> None:
+def test_graph_of_the_file_equals_the_form_for_batches(name: str, pooling: str, rank: int) -> None:
     layers = {} if name == "average" else {"num_layers": 2}
-    model = random_quantized(name, pooling=pooling, **layers)
+    model = random_quantized(name, pooling=pooling, embedding_rank=rank, **layers)
     token_ids = texts_of_every_length()
     function = inference_form(model, sequence_length=LENGTH, lowering="unrolled", multi_label=False)
     actual = np.array([function(tf.constant(row[None]))["probabilities"][0] for row in token_ids])

@@ -219,18 +219,23 @@ def test_commands_make_variants_again_each_after_its_source(run: Path) -> None:
         },
         teaching={"teachers": ["big one"], "unlabelled": None, "teachers_sha256": ["0"]},
     )  # fmt: skip
+    columns = {"method": "low_rank", "epochs": 5, "columns": {"before": 64, "after": 8}}
+    write_record(run, "narrow", options={"low_rank": "auto"}, training=[columns])
     blocks = {"prune": 0.8, "block_size": 16, "qat": True, "scheme": "dynamic_int4"}
     write_record(run, "blocks", options=blocks)
     folder = run / "exports" / "sparse-cpu-dynamic_int8"
     check = json.loads((folder / "check.json").read_text("utf-8"))
     check |= {"buckets": [16, 32], "proof": {"wanted": "tflite-runtime==2.14.0"}}
     write_json(folder / "check.json", check)
-    commands = write_report(run)["run"]["commands"]
+    report = write_report(run)
+    assert "narrow (8 of 64 columns)" in {row[0] for row in texts(weights_table(report))}
+    commands = report["run"]["commands"]
     again = "lstm-topics-again"
-    assert commands[1:6] == [
+    assert commands[1:7] == [
         f"tfpipe compress {again} --as blocks --prune 0.8 --epochs 5 --block-size 16 --qat "
         "--scheme dynamic_int4",
         f"tfpipe compress {again} --as half --shrink 0.5 --epochs 5",
+        f"tfpipe compress {again} --as narrow --low-rank auto --epochs 5",
         f"tfpipe compress {again} --as old --prune 0.5 --epochs 5 --learning-rate 0.0005 --no-scan "
         "--teacher 'big one'",
         f"tfpipe compress {again} --as sparse --prune 0.8 --epochs 5",

@@ -41,10 +41,14 @@ def random_model(
 
 
 @pytest.mark.parametrize(
-    ("name", "bits"), [*((name, 8) for name in sorted(MODELS)), ("lstm", 4), ("textcnn", 4)]
+    ("name", "bits", "rank"),
+    [
+        *((name, 8, 0) for name in sorted(MODELS)),
+        *(("lstm", 4, 0), ("textcnn", 4, 0), ("lstm", 8, 3), ("transformer", 4, 3)),
+    ],
 )
-def test_form_in_training_is_the_keras_model_that_ships(name: str, bits: int) -> None:
-    model = random_model(name)
+def test_form_in_training_is_the_keras_model_that_ships(name: str, bits: int, rank: int) -> None:
+    model = random_model(name, embedding_rank=rank)
     rounding = WeightRoundedModel(model, bits)
     token_ids = np.random.default_rng(5).integers(0, 40, (9, 12)).astype(np.int32)
     shipped = rounding.rounded()

@@ -11,7 +11,16 @@ from tfpipe.cli.given import is_given, refuse_in_vain
 from tfpipe.cli.output import format_option, print_result
 from tfpipe.cli.paths import FILE, RUN
 from tfpipe.cli.teachers import teacher_options
-from tfpipe.config import load_compress_recipe
+from tfpipe.config import AUTO, load_compress_recipe
+
+
+class Columns(click.ParamType):
+    """A whole number, or "auto"."""
+
+    name = "columns|auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        return value if value == AUTO else int(click.INT.convert(value, param, ctx))
 
 
 @click.command()
@@ -22,6 +31,12 @@ from tfpipe.config import load_compress_recipe
     "--recipe", type=FILE, help="TOML file of the options below; see `tfpipe recipe compress`."
 )
 @click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
+@click.option(
+    "--low-rank",
+    type=Columns(),
+    default=0,
+    help="Columns to leave in the embedding's table, such as 8; auto: as few as it bears.",
+)
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
 @click.option(
     "--scan/--no-scan",

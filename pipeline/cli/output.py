@@ -114,12 +114,22 @@ def format_compression(result: dict[str, Any]) -> str:
     for entry in result["training"]:
         lines[f"{entry['method']}, epochs (best)"] = f"{entry['epochs']} ({entry['best_epoch']})"
         lines |= {f"  {name}": told for name, told in format_scan(entry.get("scan")).items()}
+        lines |= {f"  {name}": told for name, told in format_columns(entry).items()}
     for name, sizes in (
         ("weights", result["sizes"]["after"]),
         ("before", result["sizes"]["before"]),
     ):
         lines[f"{name}: plain, zip, zstd"] = " · ".join(f"{size:,} B" for size in sizes.values())
     return format_lines(lines)
+
+
+def format_columns(entry: dict[str, Any]) -> dict[str, str]:
+    """Returns {"columns of the embedding": how many are left, and what that costs untrained}."""
+    if "columns" not in entry:
+        return {}
+    columns, last = entry["columns"], entry["tried"][-1]
+    told = f"{columns['after']} of {columns['before']}; untrained they cost {100 * last['drop']:.1f}"
+    return {"columns of the embedding": f"{told} points of {entry['metric']} on validation"}
 
 
 def format_scan(scan: dict[str, Any] | None) -> dict[str, str]:

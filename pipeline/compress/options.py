@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tfpipe.config import AUTO
 from tfpipe.train.teacher import Teaching
 from tfpipe.weight_schemes import WEIGHT_SCHEMES
 
@@ -24,6 +25,9 @@ class CompressOptions:
         source: The variant to begin with.
         shrink: Share to remove of each width (units, heads, neurons, embedding columns); tokens
             that no training text has go as well. 0 leaves it out.
+        low_rank: Columns to leave in the embedding's table, which a product makes of the old width
+            again where need be; "auto": as few as the validation split bears, see `choose_rank`. 0
+            leaves it out.
         prune: Share of zeros to reach in each table and kernel; 0 leaves it out.
         scan: Whether pruning first finds out what each table and kernel bears, and prunes those
             that do not bear it less or not at all, see `scan_sensitivity`.
@@ -43,6 +47,7 @@ class CompressOptions:
 
     source: str = "base"
     shrink: float = 0.0
+    low_rank: int | str = 0
     prune: float = 0.0
     scan: bool = True
     block_size: int = 1
@@ -64,6 +69,11 @@ class CompressOptions:
         if not 0 <= self.shrink < 1:
             raise ValueError(
                 f"shrink={self.shrink:g} lies outside [0, 1): 0.5 removes half of the units."
+            )
+        if self.low_rank != AUTO and not (isinstance(self.low_rank, int) and self.low_rank >= 0):
+            raise ValueError(
+                f"low_rank={self.low_rank!r} is neither a number of columns from 1 on, nor "
+                f"{AUTO!r}: 8 leaves eight columns in the embedding's table."
             )
         if not 0 <= self.prune < 1:
             raise ValueError(
@@ -87,8 +97,8 @@ class CompressOptions:
         self._check_scheme()
         if not self.methods():
             raise ValueError(
-                "No method was given, so nothing would change. Give --shrink, --prune, "
-                "--cluster, --qat or --teacher."
+                "No method was given, so nothing would change. Give --shrink, --low-rank, "
+                "--prune, --cluster, --qat or --teacher."
             )
         if self.epochs < 0:
             raise ValueError(
@@ -121,6 +131,7 @@ class CompressOptions:
         """Returns the names of the methods in the order in which they are applied."""
         wanted = {
             "shrink": self.shrink,
+            "low_rank": self.low_rank,
             "prune": self.prune,
             "cluster": self.cluster,
             "qat": self.qat,

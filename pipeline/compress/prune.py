@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.compress.fine_tune import FineTuner, Method
+from tfpipe.models.weight_rounding import is_kernel
 
 # Share of the epochs in which sparsity rises; in the rest the weights that are left get used to it.
 RISING_SHARE = 0.6
@@ -17,15 +18,12 @@ UPDATES_PER_EPOCH = 8
 
 
 def compressible(model: keras.Model) -> list[tf.Variable]:
-    """Returns the weights that pruning and clustering work on: embedding tables and kernels.
+    """Returns the weights that pruning and clustering work on: embedding tables and kernels, those
+    of convolutions too.
 
     Biases, norms and position vectors are a hundredth of the bytes and cost accuracy.
     """
-    return [
-        variable
-        for variable in model.trainable_variables
-        if variable.shape.rank == 2 and "positions" not in variable.name
-    ]
+    return [variable for variable in model.trainable_variables if is_kernel(variable)]
 
 
 def block_of(weight: tf.Variable, block_size: int) -> tuple[int, int]:
@@ -33,16 +31,23 @@ def block_of(weight: tf.Variable, block_size: int) -> tuple[int, int]:
 
     A kernel is (inputs, outputs), and a sparse kernel of TFLite multiplies a run of inputs of one
     output at once. Tables are looked up and not multiplied; they are pruned weight by weight, and
-    so are kernels whose inputs such runs do not divide, or of one run or one output, which TF-MOT's
-    pooling does not take.
+    so are kernels of convolutions, which have no sparse form there, and those whose inputs such
+    runs do not divide, or of one run or one output, which TF-MOT's pooling does not take.
 
     Args:
         weight: One of `compressible`.
         block_size: Length of a run.
     """
+    if not is_matrix(weight):
+        return 1, 1
     rows, columns = weight.shape
     in_runs = rows % block_size == 0 and rows > block_size and columns > 1
-    return (block_size, 1) if in_runs and "embeddings" not in weight.name else (1, 1)
+    return (block_size, 1) if in_runs else (1, 1)
+
+
+def is_matrix(weight: tf.Variable) -> bool:
+    """Returns whether one of `compressible` is a kernel (inputs, outputs)."""
+    return weight.shape.rank == 2 and "embeddings" not in weight.name
 
 
 def check_blocks(model: keras.Model, block_size: int) -> None:
@@ -53,7 +58,7 @@ def check_blocks(model: keras.Model, block_size: int) -> None:
     """
     weights = compressible(model)
     if block_size > 1 and all(block_of(weight, block_size) == (1, 1) for weight in weights):
-        inputs = [int(weight.shape[0]) for weight in weights if "embeddings" not in weight.name]
+        inputs = [int(weight.shape[0]) for weight in filter(is_matrix, weights)]
         raise ValueError(
             f"block_size={block_size} divides the inputs of no kernel into several runs: they have "
             f"{inputs}. Give --block-size 4, for example, or leave it out."

@@ -72,9 +72,9 @@ def scan_sensitivity(
     """Prunes one tensor after the other, each alone and without training, and scores the model.
 
     The scan of Han, Pool, Tran and Dally 2015 ("Learning both Weights and Connections for Efficient
-    Neural Networks"), for each embedding table and kernel. A tensor bears a sparsity if
-    the score falls by at most `standard_error`: what so few texts cannot tell from chance, training
-    on is left to make good. One that does not bear what is asked for keeps twice the weights, then
+    Neural Networks"), for each embedding table and kernel. A tensor bears a sparsity if the score
+    falls by at most `standard_error`: what so few texts cannot tell from chance, training is left
+    to make good. One that does not bear what is asked for keeps twice the weights, then
     four times as many, until it bears it ("less"); one that bears nothing is left alone.
 
     Args:
@@ -109,9 +109,8 @@ def scan_sensitivity(
             entry["drop"] = round(before - entry["score"], 6)
     if all(layer["decision"] == LEFT_ALONE for layer in layers):
         raise ValueError(refusal(layers, sparsity, limit, count))
-    multi_label = source.splits["validation"].targets.ndim == 2
     return {
-        "metric": "micro_f1" if multi_label else "accuracy",
+        "metric": deciding_metric(source),
         "num_examples": count,
         "score": before,
         "limit": limit,
@@ -209,15 +208,22 @@ def without_smallest(
     What stays is all that is no smaller than the last one kept, as in TF-MOT's masks.
 
     Args:
-        weights: `(rows, columns)`.
+        weights: `(..., columns)`; all axes but the last are rows.
         sparsity: In [0, 1).
         block: Rows and columns of a block; they divide those of the weights.
     """
-    rows, columns = (size // step for size, step in zip(weights.shape, block, strict=True))
-    magnitudes = np.abs(weights).reshape(rows, block[0], columns, block[1]).mean((1, 3))
+    matrix = np.abs(weights).reshape(-1, weights.shape[-1])
+    rows, columns = (size // step for size, step in zip(matrix.shape, block, strict=True))
+    magnitudes = matrix.reshape(rows, block[0], columns, block[1]).mean((1, 3))
     count = max(1, round(magnitudes.size * (1 - sparsity)))
     threshold = np.partition(magnitudes, -count, None)[-count]
-    return np.where(np.kron(magnitudes >= threshold, np.ones(block, bool)), weights, 0)
+    kept = np.kron(magnitudes >= threshold, np.ones(block, bool))
+    return np.where(kept.reshape(weights.shape), weights, 0)
+
+
+def deciding_metric(source: Source) -> str:
+    """Returns the name of what `make_scorer` measures."""
+    return "micro_f1" if source.splits["validation"].targets.ndim == 2 else "accuracy"
 
 
 def make_scorer(model: keras.Model, source: Source) -> tuple[Scorer, int]:

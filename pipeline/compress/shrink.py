@@ -24,7 +24,6 @@ from tfpipe.variant import build_model
 
 # Widths of at least two steps stay multiples of one: what a vector register holds of float32.
 WIDTH_STEP = 4
-COLUMNS = "embedding_dim"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +63,7 @@ def shrink(
     """
     widths = Widths(model)
     if not {"prune", "cluster"} & set(before):
-        columns = max(width.count for width in widths.found if width.key == COLUMNS)
-        model = with_low_rank(model, source, kept_count(columns, share))
+        model = with_low_rank(model, source, kept_count(columns_of(widths).count, share))
         widths = Widths(model)
     kept = choose(model, widths, source, share, work / "kept.json")
     vocabulary_size = source.tokenizer.vocabulary_size
@@ -106,7 +104,7 @@ def choose(model: keras.Model, widths: Widths, source: Source, share: float, fil
     for width in widths.found:
         own = slice(width.start, width.start + width.count)
         count = kept_count(width.count, share)
-        if width.key == COLUMNS:
+        if width == columns_of(widths):
             # Those beyond the embedding's rank have no weights, and go in any case.
             count = min(count, full_steps(width.count, filled[own].sum()))
         best = np.argsort(-importance[own], kind="stable")[:count]
@@ -115,6 +113,11 @@ def choose(model: keras.Model, widths: Widths, source: Source, share: float, fil
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(file, dataclasses.asdict(kept))
     return kept
+
+
+def columns_of(widths: Widths) -> Width:
+    """Returns the width of the embedding's table, the first that a text meets."""
+    return widths.found[0]
 
 
 def kept_count(count: int, share: float) -> int:

@@ -18,6 +18,7 @@ from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
+from tfpipe.compress.rank import choose_rank
 from tfpipe.compress.sensitivity import choose_sparsity
 from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
@@ -82,6 +83,8 @@ def run_stages(
             model, source, facts = shrink(
                 model, source, options.shrink, folder.path, methods[:index]
             )
+        if name == "low_rank":
+            model, source, facts = choose_rank(model, source, options.low_rank, progress)
         if name == "prune":
             sparsity, facts = choose_sparsity(model, source, options, progress)
         tuner = make_tuner(source, model, own, methods[: index + 1], folder, sparsity)

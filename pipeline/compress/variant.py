@@ -100,6 +100,12 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
             + (f"{again[0]} is there already" if again else "qat has to be the last")
             + ". Give another --from, for example base."
         )
+    if options.low_rank and {"prune", "cluster"} & set(done):
+        raise ValueError(
+            f"variant={options.source!r} has methods={done}, and low_rank={options.low_rank!r} would "
+            "mix its zeros and values. Give another --from, and --prune or --cluster in the same "
+            "call: they come after it."
+        )
     if "cluster" in done and options.scheme != INT8:
         raise ValueError(
             f"variant={options.source!r} has methods={done}, and scheme={options.scheme!r} has a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from tfpipe.config import AUTO
 from tfpipe.data import PACKAGED
 from tfpipe.report.read import Node
 from tfpipe.variant import BASE, IMPORTED_MODELS
@@ -112,9 +113,10 @@ def _compression(again: str, variant: dict[str, Any]) -> str:
     options = variant["options"]
     words = ["tfpipe", "compress", again, "--as", variant["name"]]
     words += ["--from", variant["from"]] if variant["from"] != BASE else []
-    for key in ("shrink", "prune", "cluster", "epochs", "learning_rate"):
+    for key in ("shrink", "low_rank", "prune", "cluster", "epochs", "learning_rate"):
         if options[key]:
-            words += [f"--{key.replace('_', '-')}", f"{options[key]:g}"]
+            value = options[key] if options[key] == AUTO else f"{options[key]:g}"
+            words += [f"--{key.replace('_', '-')}", value]
     # A record that does not say so was made before there was a scan, blocks, or another scheme.
     words += ["--no-scan"] * bool(options["prune"] and not options["scan"])
     words += ["--block-size", str(options["block_size"])] * ((options["block_size"] or 1) > 1)

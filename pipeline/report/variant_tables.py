@@ -95,7 +95,10 @@ def _percent(value: float) -> Cell:
 def made_by(variant: dict[str, Any]) -> str:
     """Returns the methods and their numbers as one phrase: "prune 0.8, cluster 16, qat"."""
     options = variant["options"]
-    told = [f"{m} {options[m]:g}" for m in ("shrink", "prune", "cluster") if options[m]]
+    told = [f"shrink {options['shrink']:g}"] * bool(options["shrink"])
+    columns = [entry["columns"] for entry in variant["training"] if entry["columns"]]
+    told += [f"{each['after']} of {each['before']} columns" for each in columns]
+    told += [f"{m} {options[m]:g}" for m in ("prune", "cluster") if options[m]]
     told += ["no scan"] * bool(options["prune"] and not options["scan"])
     told += ["qat"] * bool(options["qat"])
     if variant["teaching"]:

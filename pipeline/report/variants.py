@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tfpipe.config import AUTO
 from tfpipe.report.read import Node, read_json, require_schema
 from tfpipe.variant import RECORD_FILE
 
@@ -54,6 +55,7 @@ def _variant(name: str, record: Node) -> dict[str, Any]:
                 "method": entry.text("method"),
                 **{key: entry.integer(key) for key in ("epochs", "best_epoch")},
                 "seconds": entry.number("seconds"),
+                "columns": _columns(entry.child("columns")),
                 "scan": _scan(entry.child("scan")),
             }
             for entry in record.children("training")
@@ -68,10 +70,16 @@ def _options(node: Node) -> dict[str, Any]:
     """Returns what `tfpipe compress` was asked for."""
     return {
         **{key: node.number(key) for key in ("shrink", "prune", "cluster", "learning_rate")},
+        "low_rank": AUTO if node.values.get("low_rank") == AUTO else node.integer("low_rank"),
         **{key: node.flag(key) for key in ("scan", "qat")},
         **{key: node.integer(key) for key in ("epochs", "block_size")},
         "scheme": node.text("scheme"),
     }
+
+
+def _columns(node: Node) -> dict[str, int | None] | None:
+    """Returns how many the embedding's table had and has."""
+    return {key: node.integer(key) for key in ("before", "after")} if node.values else None
 
 
 def _teaching(node: Node) -> dict[str, Any] | None:

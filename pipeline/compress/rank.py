@@ -1,0 +1,71 @@
+"""A model, a number of columns or "auto", validation texts → the model with a narrower embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tf_keras as keras
+
+from tfpipe.compress.low_rank import find_readers, reduce_rank
+from tfpipe.compress.sensitivity import deciding_metric, make_scorer, standard_error
+from tfpipe.compress.source import Source
+from tfpipe.config import AUTO
+
+# Columns that "auto" tries are multiples of what a vector register holds of float32.
+RANK_STEP = 4
+
+
+def choose_rank(
+    model: keras.Model, source: Source, rank: int | str, progress: Callable[[str], None]
+) -> tuple[keras.Model, Source, dict[str, Any]]:
+    """Returns the model with a table of `rank` columns, see `reduce_rank`, and what that costs.
+
+    With "auto" these are the fewest, in steps of four, with which the model's score, untrained, on
+    the validation split falls by at most one standard error, see `scan_sensitivity`.
+
+    Args:
+        model: A float model of `tfpipe.models`.
+        source: The run's data.
+        rank: Columns to keep, or "auto".
+        progress: Told what was found.
+
+    Returns:
+        The model, the data with its recipe, and {"columns": {"before", "after"}, "metric",
+        "num_examples", "score" of the model as it was, "limit": the largest drop that "auto" takes,
+        "tried": [{"columns", "score", "drop"}], all untrained}.
+
+    Raises:
+        ValueError: The table has no more columns than that, or none can go.
+    """
+    columns = find_readers(model).embedding.output_dim
+    score, count = make_scorer(model, source)
+    before = score()
+    limit = standard_error(before, count)
+    tried: list[dict[str, Any]] = []
+    for wanted in range(RANK_STEP, columns, RANK_STEP) if rank == AUTO else [int(rank)]:
+        smaller, reads = reduce_rank(model, source, wanted)
+        found = make_scorer(smaller, reads)[0]()
+        kept = find_readers(smaller).embedding.output_dim
+        tried.append({"columns": kept, "score": found, "drop": round(before - found, 6)})
+        if rank != AUTO or tried[-1]["drop"] <= limit:
+            break
+    else:
+        raise ValueError(
+            f"low_rank={AUTO!r}: of the {columns} columns of the embedding's table none can go. "
+            f"With fewer the validation score (n={count}) falls by more than {100 * limit:.1f} "
+            "points, one standard error, untrained. Give a number to train on with as many columns."
+        )
+    progress(
+        f"low_rank: {kept} of {columns} columns; validation score {found:.4f} untrained, "
+        f"{before:.4f} with all (n={count})"
+    )
+    facts = {
+        "columns": {"before": columns, "after": kept},
+        "metric": deciding_metric(source),
+        "num_examples": count,
+        "score": before,
+        "limit": limit,
+        "tried": tried,
+    }
+    return smaller, reads, facts
