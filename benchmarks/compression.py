@@ -22,13 +22,18 @@ from compression_tables import write_methods, write_smaller
 
 # name → seeds
 SETS = {"topics": (1, 2, 3), "snips": (1, 2, 3), "r8": (1, 2, 3), "20ng": (1,)}
+PCQAT = ("--prune", "0.8", "--cluster", "16", "--qat")
+LOW_RANK = ("--low-rank", "auto")
 METHODS = {
     "float32": Cell((), "float32"),
     "post-training int8": Cell((), "int8"),
     "qat": Cell(("--qat",), "int8"),
     "prune 0.8": Cell(("--prune", "0.8"), "dynamic_int8"),
     "cluster 16": Cell(("--cluster", "16"), "dynamic_int8"),
-    "prune 0.8, cluster 16, qat": Cell(("--prune", "0.8", "--cluster", "16", "--qat"), "int8"),
+    "prune 0.8, cluster 16, qat": Cell(PCQAT, "int8"),
+    "low rank": Cell(LOW_RANK, "dynamic_int8"),
+    "low rank, qat": Cell((*LOW_RANK, "--qat"), "int8"),
+    "low rank, prune 0.8, cluster 16, qat": Cell((*LOW_RANK, *PCQAT), "int8"),
 }
 # An average's embedding shrinks otherwise than those of MODELS, see tfpipe.compress.low_rank.
 SHRUNKEN_MODELS = ("average", *MODELS)
@@ -36,6 +41,9 @@ SMALLER = {
     "float32": Cell((), "float32"),
     "dynamic_int8": Cell((), "dynamic_int8"),
     "int8": Cell((), "int8"),
+    "low rank": Cell(LOW_RANK, "dynamic_int8"),
+    "shrink 0.5, low rank": Cell(("--shrink", "0.5", *LOW_RANK), "dynamic_int8"),
+    "shrink 0.7, low rank": Cell(("--shrink", "0.7", *LOW_RANK), "dynamic_int8"),
     "shrink 0.5": Cell(("--shrink", "0.5"), "dynamic_int8"),
     "shrink 0.7": Cell(("--shrink", "0.7"), "dynamic_int8"),
     "shrink 0.8": Cell(("--shrink", "0.8"), "dynamic_int8"),

@@ -144,7 +144,7 @@ def write_table(
 ) -> None:
     """Writes a section's rows. One of which no figures are known, or those of fewer seeds than the
     page's own, stays as the page has it."""
-    _, _, section = page.read_text("utf-8").partition(heading)
+    _, _, section = read_page(page).partition(heading)
     lines = section.partition("\n## ")[0].splitlines()
     old = {tuple(cells_of(line)[:3]): line for line in lines if line.startswith("| ")}
     made = [
@@ -152,6 +152,11 @@ def write_table(
         for names in rows
     ]
     write_section(page, heading, about, [header, *filter(None, made)])
+
+
+def read_page(page: Path) -> str:
+    """Returns what a page holds; nothing if it is not there yet."""
+    return page.read_text("utf-8") if page.is_file() else ""
 
 
 def cells_of(line: str) -> list[str]:
@@ -168,9 +173,9 @@ def seeds_in(header: str) -> Callable[[str], int]:
 def write_section(page: Path, heading: str, about: str, lines: list[str]) -> None:
     """Puts a table under its heading, up to the next heading or the end; a heading that the page
     does not have is added at its end."""
-    before, _, rest = page.read_text("utf-8").partition(heading)
+    before, _, rest = read_page(page).partition(heading)
     _, following, after = rest.partition("\n## ")
-    separator = "" if before.endswith("\n\n") else "\n"
+    separator = "" if not before or before.endswith("\n\n") else "\n"
     table = "\n".join(lines) + "\n"
     content = f"{before}{separator}{heading}{about}\n{table}{following}{after}"
     write_file_atomic(page, content.encode())

@@ -92,6 +92,14 @@ def test_table_replaces_what_stands_under_its_heading(tables: ModuleType, tmp_pa
     )
 
 
+def test_page_that_is_not_there_is_begun(tables: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    files = {("set", "lstm", "float32"): [record(1, 0.9, 0.9)]}
+    tables.write_methods(page, files)
+    assert page.read_text("utf-8").startswith(tables.METHODS_HEADING)
+    assert len(rows_of(page, "| set | lstm")) == 1
+
+
 def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n", "utf-8")
