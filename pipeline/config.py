@@ -220,7 +220,8 @@ def parse_value(key: str, text: str, default: Any) -> Any:
 
 def checked(key: str, value: Any, default: Any) -> Any:
     """Returns `value` when it has the default's type and lies in the key's limits."""
-    if value == AUTO and key in (*AUTO_NUMBERS, LOW_RANK):
+    may_be_auto = key in (*AUTO_NUMBERS, LOW_RANK)
+    if value == AUTO and may_be_auto:
         return value
     if key in AUTO_NUMBERS:
         default = 0.5  # its type and an example of its values
@@ -229,9 +230,9 @@ def checked(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, str) and isinstance(value, bool):
         value = str(value).lower()
     if type(value) is not type(default):
-        raise ValueError(
-            f"{key}={value!r} must be of type {type(default).__name__}, like {default!r}."
-        )
+        auto = f", or {AUTO!r}" if may_be_auto else ""
+        kind = type(default).__name__
+        raise ValueError(f"{key}={value!r} must be of type {kind}, like {default!r}{auto}.")
     limit = LIMITS.get(key)
     if isinstance(limit, frozenset) and value not in limit:
         close = difflib.get_close_matches(str(value), limit, 1)

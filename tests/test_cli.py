@@ -108,6 +108,10 @@ def test_name_and_version() -> None:
         (["export", ".", "--format", "xml"], "'xml' is not one of 'json', 'text'"),
         (["compress", ".", "--as", "x", "--qat", "--no-scan"], "--no-scan would change nothing"),
         (["compress", ".", "--as", "x", "--qat", "--block-size", "4"], "--block-size would change"),
+        (
+            ["compress", ".", "--as", "x", "--low-rank", "few"],
+            "'few' is neither a whole number nor",
+        ),
         (["compress", ".", "--as", "x", "--qat", "--scan"], "--scan .* Give --prune SHARE"),
         (
             ["train", "topics", "--run", "x", "--set", "train.teacher_weight=0.5"],

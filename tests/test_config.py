@@ -122,6 +122,7 @@ def test_one_file_holds_a_training_and_a_compression(tmp_path):
             "[compress]\nprunes = 0.5",
             r"key 'prunes' of \[compress\] is unknown. Did you mean 'prune'",
         ),
+        ("[compress]\nlow_rank = 'few'", "low_rank='few' must be of type int, like 0, or 'auto'"),
         ("[compress]\nteacher = 'x'", "key 'teacher' .* Known keys: shrink, low_rank, prune"),
         ("[compress]\nprune = 'much'", "compress.prune='much' must be of type float, like 0.0"),
         ("[train]\nepochs = 3", r"has no section \[compress\] with a value"),

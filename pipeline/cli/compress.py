@@ -14,13 +14,14 @@ from tfpipe.cli.teachers import teacher_options
 from tfpipe.config import AUTO, load_compress_recipe
 
 
-class Columns(click.ParamType):
-    """A whole number, or "auto"."""
-
-    name = "columns|auto"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        return value if value == AUTO else int(click.INT.convert(value, param, ctx))
+def read_columns(_: Any, __: Any, text: str) -> int | str:
+    """Returns what `--low-rank` means."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a whole number nor {AUTO!r}.") from None
 
 
 @click.command()
@@ -33,8 +34,9 @@ class Columns(click.ParamType):
 @click.option("--shrink", default=0.0, help="Share of units to remove, such as 0.5.")
 @click.option(
     "--low-rank",
-    type=Columns(),
-    default=0,
+    metavar="COLUMNS",
+    default="0",
+    callback=read_columns,
     help="Columns to leave in the embedding's table, such as 8; auto: as few as it bears.",
 )
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")

@@ -128,7 +128,9 @@ def format_columns(entry: dict[str, Any]) -> dict[str, str]:
     if "columns" not in entry:
         return {}
     columns, last = entry["columns"], entry["tried"][-1]
-    told = f"{columns['after']} of {columns['before']}; untrained they cost {100 * last['drop']:.1f}"
+    told = (
+        f"{columns['after']} of {columns['before']}; untrained they cost {100 * last['drop']:.1f}"
+    )
     return {"columns of the embedding": f"{told} points of {entry['metric']} on validation"}
 
 

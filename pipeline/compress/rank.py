@@ -1,4 +1,4 @@
-"""A model, a number of columns or "auto", validation texts → the model with a narrower embedding."""
+"""A model, a number of columns or "auto", validation texts → the model with a narrower table."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
         )
     if options.low_rank and {"prune", "cluster"} & set(done):
         raise ValueError(
-            f"variant={options.source!r} has methods={done}, and low_rank={options.low_rank!r} would "
-            "mix its zeros and values. Give another --from, and --prune or --cluster in the same "
-            "call: they come after it."
+            f"variant={options.source!r} has methods={done}, and low_rank={options.low_rank!r} "
+            "would mix its zeros and values. Give another --from, and --prune or --cluster in the "
+            "same call: they come after it."
         )
     if "cluster" in done and options.scheme != INT8:
         raise ValueError(
