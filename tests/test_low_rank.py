@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,13 +171,15 @@ def test_as_many_columns_as_there_are_is_refused(source: Any) -> None:
 
 @pytest.fixture(scope="module")
 def narrow(
-    trained_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    make_colours: Any, small_recipe: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], list[Any]]:
-    """A copy of the lstm run with a variant "narrow", its record, and what was said."""
-    run = tmp_path_factory.mktemp("narrow") / "run"
-    shutil.copytree(trained_runs["lstm"], run, ignore=shutil.ignore_patterns("exports"))
+    """A run of an LSTM with a variant "narrow", its record, and what was said."""
+    folder = tmp_path_factory.mktemp("narrow")
+    recipe = small_recipe("lstm", "model.embedding_dim=16")
+    train(make_colours(folder / "colours.csv"), folder / "run", recipe=recipe)
     said: list[Any] = []
-    return run, compress(run, "narrow", AUTOMATIC, progress=said.append), said
+    record = compress(folder / "run", "narrow", AUTOMATIC, progress=said.append)
+    return folder / "run", record, said
 
 
 def test_fewest_columns_that_the_validation_split_bears_are_chosen(
@@ -187,11 +188,11 @@ def test_fewest_columns_that_the_validation_split_bears_are_chosen(
     _, record, said = narrow
     (stage,) = record["training"]
     assert (record["methods"], record["options"]["low_rank"]) == (["low_rank"], "auto")
-    assert stage["columns"] == {"before": 8, "after": 4}
+    assert stage["columns"] == {"before": 16, "after": 8}
     (tried,) = stage["tried"]
-    assert tried["columns"] == 4 and tried["drop"] <= stage["limit"]
-    assert record["recipe"]["model"]["embedding_rank"] == 4
-    expected = f"low_rank: 4 of 8 columns; validation score {tried['score']:.4f} untrained"
+    assert tried["columns"] == 8 and tried["drop"] <= stage["limit"]
+    assert record["recipe"]["model"]["embedding_rank"] == 8
+    expected = f"low_rank: 8 of 16 columns; validation score {tried['score']:.4f} untrained"
     assert [line for line in said if isinstance(line, str) and line.startswith(expected)]
 
 
@@ -199,7 +200,7 @@ def test_no_rank_that_is_borne_is_refused(
     narrow: tuple[Path, dict[str, Any], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank, "standard_error", lambda *_: -1.0)
-    with pytest.raises(ValueError, match="low_rank='auto': of the 8 columns .* none can go"):
+    with pytest.raises(ValueError, match="low_rank='auto': of the 16 columns .* none can go"):
         compress(narrow[0], "none", AUTOMATIC)
     assert not (narrow[0] / "variants" / "none").exists()
 
@@ -210,7 +211,7 @@ def test_narrow_table_ships_rounded_and_shrinks_further(
     run = narrow[0]
     options = CompressOptions(source="narrow", shrink=0.5, qat=True, epochs=1)
     half = compress(run, "half", options)["recipe"]["model"]
-    assert (half["embedding_rank"], half["embedding_dim"], half["units"]) == (2, 4, 4)
+    assert (half["embedding_rank"], half["embedding_dim"], half["units"]) == (4, 8, 4)
     for name, scheme in (("narrow", "dynamic_int8"), ("half", "int8")):
         artifact = export_artifact(run, ExportOptions(variant=name, scheme=scheme))["artifact"]
         assert verify(artifact)["passed"]

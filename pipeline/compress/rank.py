@@ -12,8 +12,9 @@ from tfpipe.compress.sensitivity import deciding_metric, make_scorer, standard_e
 from tfpipe.compress.source import Source
 from tfpipe.config import AUTO
 
-# Columns that "auto" tries are multiples of what a vector register holds of float32.
-RANK_STEP = 4
+# "auto" tries multiples of it. Of fewer columns a small validation split may bear four by chance:
+# a Transformer of WordNet topics lost 0.4 points of 483 texts with them, and 2.8 of 1,172 others.
+RANK_STEP = 8
 
 
 def choose_rank(
@@ -21,7 +22,7 @@ def choose_rank(
 ) -> tuple[keras.Model, Source, dict[str, Any]]:
     """Returns the model with a table of `rank` columns, see `reduce_rank`, and what that costs.
 
-    With "auto" these are the fewest, in steps of four, with which the model's score, untrained, on
+    With "auto" these are the fewest, in steps of eight, with which the model's score, untrained, on
     the validation split falls by at most one standard error, see `scan_sensitivity`.
 
     Args:
@@ -52,9 +53,10 @@ def choose_rank(
             break
     else:
         raise ValueError(
-            f"low_rank={AUTO!r}: of the {columns} columns of the embedding's table none can go. "
-            f"With fewer the validation score (n={count}) falls by more than {100 * limit:.1f} "
-            "points, one standard error, untrained. Give a number to train on with as many columns."
+            f"low_rank={AUTO!r}: of the {columns} columns of the embedding's table none can go. With "
+            f"no smaller multiple of {RANK_STEP} does the validation score (n={count}), untrained, "
+            f"stay within {100 * limit:.1f} points, one standard error. Give a number to train on "
+            "with as many columns."
         )
     progress(
         f"low_rank: {kept} of {columns} columns; validation score {found:.4f} untrained, "
