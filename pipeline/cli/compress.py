@@ -88,7 +88,7 @@ def compress(
 
     \b
     Example:
-      tfpipe compress runs/topics --as small --prune 0.8 --cluster 16 --qat
+      tfpipe compress runs/topics --as small --low-rank auto
     """
     written = load_compress_recipe(recipe) if recipe else {}
     options |= {key: value for key, value in written.items() if not is_given(key)}
