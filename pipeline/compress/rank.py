@@ -55,8 +55,8 @@ def choose_rank(
         raise ValueError(
             f"low_rank={AUTO!r}: of the {columns} columns of the embedding's table none can go. "
             f"With no smaller multiple of {RANK_STEP} does the validation score (n={count}), "
-            f"untrained, stay within {100 * limit:.1f} points, one standard error. Give a number to "
-            "train on with as many columns."
+            f"untrained, stay within {100 * limit:.1f} points, one standard error. Give a number "
+            "to train on with as many columns."
         )
     progress(
         f"low_rank: {kept} of {columns} columns; validation score {found:.4f} untrained, "
