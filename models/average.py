@@ -5,7 +5,7 @@ from __future__ import annotations
 import tf_keras as keras
 
 from tfpipe.models.classifier import classify
-from tfpipe.models.embedding import embed_tokens, token_input
+from tfpipe.models.embedding import embed_tokens, project_vectors, token_input
 from tfpipe.models.padding import MaskedPooling, PaddingMask
 
 
@@ -25,21 +25,21 @@ def build_average_classifier(
     """Bag of embeddings: order is lost, so it shows what the other models gain from order.
 
     Args:
-        embedding_rank: See `embed_tokens`.
+        embedding_rank: See `project_vectors`.
 
     Returns:
         int32 `(batch, length)` → logits float32 `(batch, num_classes)`; any length will do.
     """
     token_ids = token_input()
-    _, vectors = embed_tokens(
+    vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
-        embedding_dim=embedding_dim,
-        embedding_rank=embedding_rank,
+        columns=embedding_rank or embedding_dim,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    vectors = project_vectors(vectors, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
     mask = PaddingMask(name="mask")(token_ids)
     pooled = MaskedPooling(pooling, name="pooling")([vectors, mask])
     logits = classify(pooled, num_classes=num_classes, dropout=dropout, seed=seed)

@@ -6,7 +6,7 @@ import tf_keras as keras
 
 from tfpipe.models.classifier import classify, join_branches, pool_embeddings
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import embed_tokens, token_input
+from tfpipe.models.embedding import embed_tokens, project_vectors, token_input
 from tfpipe.models.padding import MaskedPooling, PaddingMask
 from tfpipe.models.recurrent import Masked
 
@@ -37,7 +37,7 @@ def build_textcnn_classifier(
     or a further layer: a text gives one result however much padding follows.
 
     Args:
-        embedding_rank: See `embed_tokens`.
+        embedding_rank: See `project_vectors`.
         filters: Of each width.
         smallest_kernel: Tokens that the narrowest filters see.
         largest_kernel: Tokens that the widest filters see; there are filters of every width
@@ -57,15 +57,15 @@ def build_textcnn_classifier(
         )
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    states, vectors = embed_tokens(
+    states = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
-        embedding_dim=embedding_dim,
-        embedding_rank=embedding_rank,
+        columns=embedding_rank or embedding_dim,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
     for index in range(num_layers):
         if index:
             states = Masked(name=f"masked_{index - 1}")([states, mask])

@@ -76,33 +76,38 @@ def embed_tokens(
     token_ids: Any,
     *,
     vocabulary_size: int,
-    embedding_dim: int,
-    embedding_rank: int,
+    columns: int,
     token_dropout: float,
     embedding_dropout: float,
     seed: int,
-) -> tuple[Any, Any]:
+) -> Any:
     """Looks up the tokens' vectors; dropout of whole tokens, then of whole features of a text.
 
-    Args:
-        embedding_dim: Width of a vector.
-        embedding_rank: Columns of the table where that are fewer, else 0.
-
     Returns:
-        What layers that begin with a product read, float `(batch, length, embedding_rank)`, and
-        what all others read, float `(batch, length, embedding_dim)`; the same tensor where the rank
-        is 0. Both are zero at padding.
+        float `(batch, length, columns)`, zero at padding.
     """
     vectors = ScaledEmbedding(
         vocabulary_size,
-        embedding_rank or embedding_dim,
+        columns,
         embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05),
         embeddings_constraint=ZeroPaddingRow(),
         name="embedding",
     )(token_ids)
     vectors = ResumableDropout(token_dropout, seed, (0, 1), name="token_dropout")(vectors)
-    dropout = ResumableDropout(embedding_dropout, seed + 1, (0, 2), name="embedding_dropout")
-    vectors = dropout(vectors)
+    return ResumableDropout(embedding_dropout, seed + 1, (0, 2), name="embedding_dropout")(vectors)
+
+
+def project_vectors(vectors: Any, *, embedding_dim: int, embedding_rank: int) -> Any:
+    """Returns the vectors in their full width, for layers that do not begin with a product.
+
+    Args:
+        vectors: Of a table of `embedding_rank` columns.
+        embedding_dim: The full width.
+        embedding_rank: 0 where the table has the full width itself.
+
+    Returns:
+        float `(batch, length, embedding_dim)`, zero at padding.
+    """
     if not embedding_rank:
-        return vectors, vectors
-    return vectors, EmbeddingProjection(embedding_dim, name="projection")(vectors)
+        return vectors
+    return EmbeddingProjection(embedding_dim, name="projection")(vectors)

@@ -10,7 +10,7 @@ import tf_keras as keras
 from tfpipe.models.classifier import classify, join_branches, pool_embeddings
 from tfpipe.models.constraints import ZeroCandidateBias
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import embed_tokens, token_input
+from tfpipe.models.embedding import embed_tokens, project_vectors, token_input
 from tfpipe.models.padding import MaskedPooling, PaddingMask
 
 
@@ -62,7 +62,7 @@ def build_lstm_classifier(
     it in its zero state (`ZeroPaddingRow`, `ZeroCandidateBias`): no mask op is needed in any form.
 
     Args:
-        embedding_rank: See `embed_tokens`.
+        embedding_rank: See `project_vectors`.
         pooling: See `MaskedPooling`; "last" is the final state, that of the first token.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
         branch_dropout: See `join_branches`.
@@ -72,15 +72,15 @@ def build_lstm_classifier(
     """
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    states, vectors = embed_tokens(
+    states = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
-        embedding_dim=embedding_dim,
-        embedding_rank=embedding_rank,
+        columns=embedding_rank or embedding_dim,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
     for index in range(num_layers):
         if index:
             states = ResumableDropout(dropout, seed + 10 + index, name=f"dropout_{index}")(states)
@@ -118,7 +118,7 @@ def build_bilstm_classifier(
     The forward one meets the padding last: its states there are masked before anything reads them.
 
     Args:
-        embedding_rank: See `embed_tokens`.
+        embedding_rank: See `project_vectors`.
         units: Of one direction; the concatenated states have twice as many features.
         pooling: See `MaskedPooling`; "last" is both final states.
         embedding_skip: Whether the head also sees the pooled embeddings, as a bag of words does.
@@ -129,15 +129,15 @@ def build_bilstm_classifier(
     """
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    states, vectors = embed_tokens(
+    states = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
-        embedding_dim=embedding_dim,
-        embedding_rank=embedding_rank,
+        columns=embedding_rank or embedding_dim,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
     forward = backward = states
     for index in range(num_layers):
         if index:

@@ -9,7 +9,7 @@ import tf_keras as keras
 from tfpipe.models.attention import SelfAttention
 from tfpipe.models.classifier import classify, join_branches, pool_embeddings
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import embed_tokens, token_input
+from tfpipe.models.embedding import embed_tokens, project_vectors, token_input
 from tfpipe.models.padding import MaskedPooling, PaddingMask
 from tfpipe.models.position import PositionEmbedding
 
@@ -39,7 +39,7 @@ def build_transformer_classifier(
     """Encoder (Vaswani et al. 2017) with learned positions, ReLU and padding-masked attention.
 
     Args:
-        embedding_rank: See `embed_tokens`.
+        embedding_rank: See `project_vectors`.
         sequence_length: The longest input; each position up to it has a learned vector.
         head_dim: Width of an attention head; None divides `embedding_dim` among the heads.
         norm: "pre" normalises what enters a sublayer (Xiong et al. 2020), with one more norm at the
@@ -54,15 +54,15 @@ def build_transformer_classifier(
         raise ValueError(f"norm={norm!r} is unknown. Use one of {list(NORMS)}.")
     token_ids = token_input()
     mask = PaddingMask(name="mask")(token_ids)
-    _, vectors = embed_tokens(
+    vectors = embed_tokens(
         token_ids,
         vocabulary_size=vocabulary_size,
-        embedding_dim=embedding_dim,
-        embedding_rank=embedding_rank,
+        columns=embedding_rank or embedding_dim,
         token_dropout=token_dropout,
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
+    vectors = project_vectors(vectors, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
     states = PositionEmbedding(sequence_length, name="positions")(vectors)
     for index in range(num_layers):
         attention = SelfAttention(num_heads, head_dim, name=f"attention_{index}")

@@ -74,8 +74,8 @@ def scan_sensitivity(
     The scan of Han, Pool, Tran and Dally 2015 ("Learning both Weights and Connections for Efficient
     Neural Networks"), for each embedding table and kernel. A tensor bears a sparsity if the score
     falls by at most `standard_error`: what so few texts cannot tell from chance, training is left
-    to make good. One that does not bear what is asked for keeps twice the weights, then
-    four times as many, until it bears it ("less"); one that bears nothing is left alone.
+    to make good. One that does not bear what is asked for keeps twice the weights, then four times
+    as many, until it bears it ("less"); one that bears nothing is left alone.
 
     Args:
         model: A float model; its weights are the same afterwards.
@@ -212,9 +212,8 @@ def without_smallest(
         sparsity: In [0, 1).
         block: Rows and columns of a block; they divide those of the weights.
     """
-    matrix = np.abs(weights).reshape(-1, weights.shape[-1])
-    rows, columns = (size // step for size, step in zip(matrix.shape, block, strict=True))
-    magnitudes = matrix.reshape(rows, block[0], columns, block[1]).mean((1, 3))
+    matrix, (high, wide) = np.abs(weights).reshape(-1, weights.shape[-1]), block
+    magnitudes = matrix.reshape(len(matrix) // high, high, -1, wide).mean((1, 3))
     count = max(1, round(magnitudes.size * (1 - sparsity)))
     threshold = np.partition(magnitudes, -count, None)[-count]
     kept = np.kron(magnitudes >= threshold, np.ones(block, bool))
