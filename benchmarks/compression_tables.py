@@ -34,7 +34,8 @@ options, one seed, one run each, each model from the same trained float one. *fl
 `tfpipe bench`, which says whether the machine was *valid* for it; the last two columns set file and
 p50 against those of the unshrunken model in the same scheme. *taught* has both unshrunken runs of
 the set as teachers (rows without figures in compression.json: at a temperature of 2, the default
-when those runs were trained).
+when those runs were trained). Such rows, and those of another model, may be of another machine:
+compare ratios, which are of one call, and not p50.
 """
 
 
@@ -133,7 +134,7 @@ def smaller_row(names: Names, record: Record, before: Record) -> str:
         figure(p50 and p50 / 1000, ".0f"),
         record["validity"] or "–",
         record["scheme"],
-        figure(before and size / before["model_size_bytes"], ".2f"),
+        figure(size / before["model_size_bytes"] if before else None, ".2f"),
         figure(p50 / p50_before if p50 and p50_before else None, ".2f"),
     ]
     return f"| {' | '.join(cells)} |"

@@ -100,6 +100,17 @@ def test_page_that_is_not_there_is_begun(tables: ModuleType, tmp_path: Path) -> 
     assert len(rows_of(page, "| set | lstm")) == 1
 
 
+def test_ratios_to_a_file_that_is_not_there_are_unknown(tables: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    half = {
+        **record(1, 0.9, 0.89), "scheme": "int8", "parameters": 500, "p50_ns": None,
+        "validity": None, "bench": None,
+    }  # fmt: skip
+    tables.write_smaller(page, {("set", "lstm", "shrink"): half})
+    (row,) = rows_of(page, "| set | lstm")
+    assert row.endswith("| – | – | int8 | – | – |")
+
+
 def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n", "utf-8")
