@@ -15,7 +15,7 @@ class HostLookup:
     """The part of a model that stays on the host: embedding rows, mask and pooling factors.
 
     Args:
-        embedding: int8 (vocabulary, embedding_dim), quantized as the tail's "vectors" input is.
+        embedding: int8 (vocabulary, columns), quantized as the tail's "vectors" input is.
         pooling: int8 (2 + sequence_length, 3). Row 0: what the inputs "mask" and "mean_weights"
             hold at padding, and 1.0 of "mask". Row 1 + n, for n real tokens: "mean_weights" at a
             real token, "mean_scale", and 0.

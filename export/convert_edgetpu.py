@@ -52,7 +52,7 @@ def convert_tail(
 
     Args:
         tail: What `tail_form` returns.
-        table: float32 (vocabulary, embedding_dim).
+        table: float32 (vocabulary, columns).
         calibration: int32 (n, sequence_length), ids of real texts.
         saved: Folder for a SavedModel.
     """

@@ -128,12 +128,12 @@ def lower_layer(
 
 
 def embedding_table(layer: keras.layers.Embedding) -> Any:
-    """Returns float32 (vocabulary, embedding_dim), the scale of ours inside the table."""
+    """Returns float32 (vocabulary, columns), the scale of ours inside the table."""
     return weights_of(layer)[0] * np.float32(getattr(layer, "scale", 1.0))
 
 
 def lower_embedding(layer: keras.layers.Embedding, token_ids: Any) -> Any:
-    """(sequence_length,) ids → (sequence_length, embedding_dim)."""
+    """(sequence_length,) ids → (sequence_length, columns)."""
     return tf.gather(tf.constant(embedding_table(layer)), token_ids)
 
 

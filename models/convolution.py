@@ -65,7 +65,12 @@ def build_textcnn_classifier(
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
-    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
+    vectors = project_vectors(
+        states,
+        embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
+        is_read=embedding_skip,
+    )
     for index in range(num_layers):
         if index:
             states = Masked(name=f"masked_{index - 1}")([states, mask])

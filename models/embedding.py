@@ -97,17 +97,34 @@ def embed_tokens(
     return ResumableDropout(embedding_dropout, seed + 1, (0, 2), name="embedding_dropout")(vectors)
 
 
-def project_vectors(vectors: Any, *, embedding_dim: int, embedding_rank: int) -> Any:
+def project_vectors(
+    vectors: Any, *, embedding_dim: int, embedding_rank: int, is_read: bool = True
+) -> Any:
     """Returns the vectors in their full width, for layers that do not begin with a product.
 
     Args:
         vectors: Of a table of `embedding_rank` columns.
         embedding_dim: The full width.
         embedding_rank: 0 where the table has the full width itself.
+        is_read: Whether the model has such a layer.
 
     Returns:
         float `(batch, length, embedding_dim)`, zero at padding.
+
+    Raises:
+        ValueError: The table has more columns than the full width, or nothing reads that.
     """
     if not embedding_rank:
         return vectors
+    if embedding_rank > embedding_dim:
+        raise ValueError(
+            f"model.embedding_rank={embedding_rank} is above model.embedding_dim={embedding_dim}. "
+            "Give fewer columns, or 0 for a table of the full width."
+        )
+    if not is_read:
+        raise ValueError(
+            f"model.embedding_rank={embedding_rank} with model.embedding_skip=false: products "
+            f"alone read the table, in its own width. Give model.embedding_dim={embedding_rank} and "
+            "model.embedding_rank=0."
+        )
     return EmbeddingProjection(embedding_dim, name="projection")(vectors)

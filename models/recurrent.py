@@ -80,7 +80,12 @@ def build_lstm_classifier(
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
-    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
+    vectors = project_vectors(
+        states,
+        embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
+        is_read=embedding_skip,
+    )
     for index in range(num_layers):
         if index:
             states = ResumableDropout(dropout, seed + 10 + index, name=f"dropout_{index}")(states)
@@ -137,7 +142,12 @@ def build_bilstm_classifier(
         embedding_dropout=embedding_dropout,
         seed=seed,
     )
-    vectors = project_vectors(states, embedding_dim=embedding_dim, embedding_rank=embedding_rank)
+    vectors = project_vectors(
+        states,
+        embedding_dim=embedding_dim,
+        embedding_rank=embedding_rank,
+        is_read=embedding_skip,
+    )
     forward = backward = states
     for index in range(num_layers):
         if index:

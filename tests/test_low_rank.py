@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.compress import low_rank, rank
+from tfpipe.compress.fine_tune import FineTuner
 from tfpipe.compress.low_rank import reduce_rank, with_low_rank
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.source import Source
@@ -34,6 +35,7 @@ LINEAR = {
 OTHERS: dict[str, dict[str, Any]] = {
     "average": {"pooling": "max"},
     "lstm": {"units": 8},
+    "bilstm": {"units": 8},
     "textcnn": {"filters": 8},
     "transformer": {"num_heads": 2, "feed_forward_dim": 8},
 }
@@ -44,8 +46,7 @@ def build(name: str, settings: dict[str, Any]) -> keras.Model:
         vocabulary_size=WORDS,
         sequence_length=LENGTH,
         num_classes=CLASSES,
-        embedding_dim=WIDTH,
-        **settings,
+        **{"embedding_dim": WIDTH, **settings},
     )
     random = np.random.default_rng(1)
     model.set_weights([random.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
@@ -142,10 +143,12 @@ def test_table_of_few_dimensions_becomes_one_of_few_columns(
     wanted = model(token_ids()).numpy()
     np.testing.assert_allclose(smaller(token_ids()), wanted, rtol=1e-3, atol=1e-3)
     # Once more: now that nothing but products reads the table, they decide.
+    expected = with_low_rank(smaller, reads, columns - 1)(token_ids()).numpy()
     again, reads = reduce_rank(smaller, reads, columns - 1)
     assert reads.recipe["model"] == {"embedding_dim": WIDTH, "embedding_rank": columns - 1}
     assert again.get_layer("projection").get_weights()[0].shape == (columns - 1, WIDTH)
-    assert 1e-3 < np.abs(again(token_ids()) - wanted).max()
+    np.testing.assert_allclose(again(token_ids()), expected, rtol=1e-3, atol=1e-3)
+    assert 1e-2 < np.abs(expected - wanted).max()
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -154,19 +157,28 @@ def test_table_that_only_products_read_needs_no_projection(
 ) -> None:
     building |= {"name": name, "settings": LINEAR[name]}
     model = build(name, LINEAR[name])
-    smaller, reads = reduce_rank(model, source, WIDTH - 1)
+    smaller, reads = reduce_rank(model, source, WIDTH // 2)
     width = smaller.get_layer("embedding").output_dim
     assert reads.recipe["model"] == {"embedding_dim": width}
-    assert width == (CLASSES if name == "average" else WIDTH - 1)
+    assert width == (CLASSES if name == "average" else WIDTH // 2)
     assert not [layer for layer in smaller.layers if layer.name == "projection"]
-    if name == "average":
-        wanted = model(token_ids())
-        np.testing.assert_allclose(smaller(token_ids()), wanted, rtol=1e-3, atol=1e-3)
+    wanted = with_low_rank(model, source, WIDTH // 2)(token_ids())
+    np.testing.assert_allclose(smaller(token_ids()), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_as_many_columns_as_there_are_is_refused(source: Any) -> None:
-    with pytest.raises(ValueError, match="low_rank=16 is not below the 16 columns"):
-        reduce_rank(build("lstm", OTHERS["lstm"]), source, WIDTH)
+@pytest.mark.parametrize(
+    ("width", "wanted", "message"),
+    [
+        (16, 16, "low_rank=16 is not below the 16 columns"),
+        (16, 17, "low_rank=17 is not below the 16 columns"),
+        (8, "auto", "low_rank='auto' leaves at least 8 columns, .* has 8. Give a smaller number"),
+    ],
+)
+def test_table_that_would_not_get_narrower_is_refused(
+    width: int, wanted: int | str, message: str
+) -> None:
+    with pytest.raises(rank.TableStays, match=message):
+        rank.check_rank(build("lstm", {"units": 8, "embedding_dim": width}), wanted)
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +215,52 @@ def test_no_rank_that_is_borne_is_refused(
     with pytest.raises(ValueError, match="low_rank='auto': of the 16 columns .* none can go"):
         compress(narrow[0], "none", AUTOMATIC)
     assert not (narrow[0] / "variants" / "none").exists()
+    assert not (narrow[0] / "train" / "compress").exists()
+    # Other methods in the same call are not lost by it.
+    said: list[Any] = []
+    options = CompressOptions(low_rank="auto", prune=0.5, scan=False, epochs=1)
+    record = compress(narrow[0], "pruned", options, progress=said.append)
+    assert record["methods"] == ["prune"] and not record["recipe"]["model"]["embedding_rank"]
+    assert [line for line in said if "none can go" in str(line) and "stays as it is" in line]
+
+
+def test_number_that_a_shrunken_table_is_below_already_is_said(
+    narrow: tuple[Path, dict[str, Any], list[Any]],
+) -> None:
+    record = compress(narrow[0], "enough", CompressOptions(shrink=0.5, low_rank=8, epochs=1))
+    assert record["methods"] == ["shrink"] and record["recipe"]["model"]["embedding_dim"] == 8
+    with pytest.raises(ValueError, match="low_rank=16 is not below"):
+        compress(narrow[0], "never", CompressOptions(shrink=0.5, low_rank=16, epochs=1))
+
+
+def test_killed_call_goes_on_with_the_columns_it_chose(
+    narrow: tuple[Path, dict[str, Any], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    options = CompressOptions(low_rank=5, epochs=1)
+    monkeypatch.setattr(FineTuner, "fit", die)
+    with pytest.raises(KeyboardInterrupt):
+        compress(narrow[0], "five", options)
+    monkeypatch.undo()
+    monkeypatch.delattr(rank, "make_scorer")
+    record = compress(narrow[0], "five", options)
+    (stage,) = record["training"]
+    assert stage["columns"] == {"before": 16, "after": 5} and len(stage["tried"]) == 1
+    assert record["recipe"]["model"]["embedding_rank"] == 5
+
+
+def test_all_methods_in_one_call(narrow: tuple[Path, dict[str, Any], list[Any]]) -> None:
+    options = CompressOptions(low_rank=8, prune=0.5, scan=False, cluster=8, qat=True, epochs=1)
+    record = compress(narrow[0], "all", options)
+    assert record["methods"] == ["low_rank", "prune", "cluster", "qat"]
+    table = next(each for each in record["tensors"] if each["name"].startswith("embedding"))
+    kernel = next(each for each in record["tensors"] if each["name"].startswith("projection"))
+    assert (table["shape"][1], kernel["shape"]) == (8, [8, 16])
+    assert table["zeros"] >= 0.4 and kernel["zeros"] >= 0.4
+    artifact = export_artifact(narrow[0], ExportOptions(variant="all", scheme="int8"))["artifact"]
+    assert verify(artifact)["passed"]
 
 
 def test_narrow_table_ships_rounded_and_shrinks_further(

@@ -149,6 +149,17 @@ def test_constraints_zero_what_padding_needs():
             lambda: MODELS["textcnn"](50, 8, 3, smallest_kernel=4, largest_kernel=3),
             "largest_kernel=3 is below smallest_kernel=4",
         ),
+        (
+            lambda: MODELS["average"](50, 8, 3, embedding_dim=8, embedding_rank=9),
+            "embedding_rank=9 is above model.embedding_dim=8",
+        ),
+        *(
+            (
+                lambda name=name: MODELS[name](50, 8, 3, embedding_rank=4, embedding_skip=False),
+                "Give model.embedding_dim=4",
+            )
+            for name in ("lstm", "bilstm", "textcnn")
+        ),
     ],
 )
 def test_bad_argument_is_refused(make, message):

@@ -37,7 +37,7 @@ def read_columns(_: Any, __: Any, text: str) -> int | str:
     metavar="COLUMNS",
     default="0",
     callback=read_columns,
-    help="Columns to leave in the embedding's table, such as 8; auto: as few as it bears.",
+    help="Columns to leave in the embedding's table, such as 12; auto: as few as it bears, from 8.",
 )
 @click.option("--prune", default=0.0, help="Share of weights to set to zero, such as 0.8.")
 @click.option(

@@ -62,15 +62,9 @@ def reduce_rank(model: keras.Model, source: Source, rank: int) -> tuple[keras.Mo
         need no more.
 
     Raises:
-        ValueError: The table has no more columns than that, or nothing needs its vectors.
+        ValueError: Nothing needs the table's vectors.
     """
     readers = find_readers(model)
-    columns = readers.embedding.output_dim
-    if rank >= columns:
-        raise ValueError(
-            f"low_rank={rank} is not below the {columns} columns of the embedding's table. Give "
-            "fewer."
-        )
     vectors, kernel = factorize(readers, source, rank)
     rank = vectors.shape[1]
     if not rank:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import tf_keras as keras
 
+from device_runner.files import write_json_atomic
 from tfpipe.compress.low_rank import find_readers, reduce_rank
 from tfpipe.compress.sensitivity import deciding_metric, make_scorer, standard_error
 from tfpipe.compress.source import Source
@@ -17,8 +20,36 @@ from tfpipe.config import AUTO
 RANK_STEP = 8
 
 
+class TableStays(ValueError):
+    """The embedding's table cannot be made as narrow as was asked for."""
+
+
+def check_rank(model: keras.Model, rank: int | str) -> None:
+    """Refuses a number of columns that the model's table would not get narrower by.
+
+    Raises:
+        TableStays: The table has no more columns than that, or than "auto" leaves.
+    """
+    columns = find_readers(model).embedding.output_dim
+    if rank == AUTO and columns <= RANK_STEP:
+        raise TableStays(
+            f"low_rank={AUTO!r} leaves at least {RANK_STEP} columns, and the embedding's table has "
+            f"{columns}. Give a smaller number, or leave it out."
+        )
+    if rank != AUTO and int(rank) >= columns:
+        raise TableStays(
+            f"low_rank={rank} is not below the {columns} columns of the embedding's table. Give "
+            "fewer."
+        )
+
+
 def choose_rank(
-    model: keras.Model, source: Source, rank: int | str, progress: Callable[[str], None]
+    model: keras.Model,
+    source: Source,
+    rank: int | str,
+    *,
+    file: Path,
+    progress: Callable[[str], None],
 ) -> tuple[keras.Model, Source, dict[str, Any]]:
     """Returns the model with a table of `rank` columns, see `reduce_rank`, and what that costs.
 
@@ -29,6 +60,7 @@ def choose_rank(
         model: A float model of `tfpipe.models`.
         source: The run's data.
         rank: Columns to keep, or "auto".
+        file: Where the choice is kept for a call that goes on after this one was killed.
         progress: Told what was found.
 
     Returns:
@@ -37,8 +69,13 @@ def choose_rank(
         "tried": [{"columns", "score", "drop"}], all untrained}.
 
     Raises:
-        ValueError: The table has no more columns than that, or none can go.
+        TableStays: The table has no more columns than that, or none can go.
+        ValueError: Nothing needs the table's vectors.
     """
+    check_rank(model, rank)
+    if file.is_file():
+        facts: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        return *reduce_rank(model, source, facts["columns"]["after"]), facts
     columns = find_readers(model).embedding.output_dim
     score, count = make_scorer(model, source)
     before = score()
@@ -52,7 +89,7 @@ def choose_rank(
         if rank != AUTO or tried[-1]["drop"] <= limit:
             break
     else:
-        raise ValueError(
+        raise TableStays(
             f"low_rank={AUTO!r}: of the {columns} columns of the embedding's table none can go. "
             f"With no smaller multiple of {RANK_STEP} does the validation score (n={count}), "
             f"untrained, stay within {100 * limit:.1f} points, one standard error. Give a number "
@@ -70,4 +107,6 @@ def choose_rank(
         "limit": limit,
         "tried": tried,
     }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(file, facts)
     return smaller, reads, facts

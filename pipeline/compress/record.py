@@ -36,7 +36,7 @@ def describe_variant(
         "schema_version": SCHEMA_VERSION,
         "created": now(),
         "from": options.source,
-        "methods": options.methods(),
+        "methods": [entry["method"] for entry in result.trained],
         "options": options.identity(),
         "teaching": options.teaching.describe(source.folder.path),
         "versions": read_versions(),

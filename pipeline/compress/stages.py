@@ -18,7 +18,7 @@ from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.options import CompressOptions
 from tfpipe.compress.prune import Prune
 from tfpipe.compress.quantize import LearnRanges
-from tfpipe.compress.rank import choose_rank
+from tfpipe.compress.rank import TableStays, check_rank, choose_rank
 from tfpipe.compress.sensitivity import choose_sparsity
 from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
@@ -68,7 +68,13 @@ def run_stages(
         before: The methods that made `model`.
         work: Folder for the checkpoints.
         progress: As for `tfpipe.train`.
+
+    Raises:
+        ValueError: A method has nothing to do, see `narrow`; a table that others of several methods
+            left too narrow for a low rank is said to `progress` instead.
     """
+    if "low_rank" in options.methods():
+        check_rank(model, options.low_rank)
     result = Stages(model, source)
     methods = [*before, *options.methods()]
     for index in range(len(before), len(methods)):
@@ -76,15 +82,14 @@ def run_stages(
         own = replace(options, epochs=options.epochs or default_epochs(name, source.recipe))
         progress(f"{name}: {own.epochs} epochs")
         folder = RunFolder(work / f"{index}-{name}")
-        model, source = result.model, result.source
-        facts: dict[str, Any] = {}
+        try:
+            model, source, facts = narrow(result, own, methods[: index + 1], folder, progress)
+        except TableStays as error:
+            if options.methods() == [name]:
+                raise
+            progress(f"{error} The table stays as it is.")
+            continue
         sparsity: list[float] = []
-        if name == "shrink":
-            model, source, facts = shrink(
-                model, source, options.shrink, folder.path, methods[:index]
-            )
-        if name == "low_rank":
-            model, source, facts = choose_rank(model, source, options.low_rank, progress)
         if name == "prune":
             sparsity, facts = choose_sparsity(model, source, options, progress)
         tuner = make_tuner(source, model, own, methods[: index + 1], folder, sparsity)
@@ -107,6 +112,29 @@ def run_stages(
             trained = trained.rounded()
         result = Stages(trained, source, [*result.trained, entry])
     return result
+
+
+def narrow(
+    result: Stages,
+    options: CompressOptions,
+    names: Sequence[str],
+    folder: RunFolder,
+    progress: Callable[[str], None],
+) -> tuple[keras.Model, Source, dict[str, Any]]:
+    """Returns the model that the last of `names` trains, which is smaller where that is what the
+    method does, the data as it reads them, and what was found out on the way.
+
+    Raises:
+        TableStays: The embedding's table cannot become narrower.
+        ValueError: Nothing would go.
+    """
+    model, source, (*before, name) = result.model, result.source, names
+    if name == "shrink":
+        return shrink(model, source, options.shrink, folder.path, before)
+    if name == "low_rank":
+        file = folder.path / "rank.json"
+        return choose_rank(model, source, options.low_rank, file=file, progress=progress)
+    return model, source, {}
 
 
 def default_epochs(method: str, recipe: Mapping[str, Any]) -> int:
