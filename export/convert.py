@@ -115,7 +115,7 @@ def convert_form(length: int, function: Any, model: Any, job: dict[str, Any], wo
     if hasattr(model, "weight_bits"):
         # A norm's scale that is folded into a kernel would take it off the grid it was trained on.
         converter._experimental_disable_fuse_mul_and_fc = True
-    if getattr(model, "per_tensor", False):
+    if model.per_tensor:
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
@@ -147,7 +147,8 @@ def with_ranges(model: Any, job: dict[str, Any]) -> Any:
     if not wants_observed_ranges(job, model):
         return model
     token_ids = np.load(job["calibration"], allow_pickle=False)
-    return with_observed_ranges(model, token_ids, per_tensor=needs_tensor_scales(job))
+    per_tensor = model.per_tensor or needs_tensor_scales(job)
+    return with_observed_ranges(model, token_ids, per_tensor=per_tensor)
 
 
 def build_function(

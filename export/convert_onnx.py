@@ -41,12 +41,13 @@ def main(job_path: Path) -> None:
     output = Path(job["output"])
     onnx.save(model, output)
     if job["scheme"] == "int8":
-        quantize(output, np.load(job["calibration"], allow_pickle=False))
+        calibration = np.load(job["calibration"], allow_pickle=False)
+        quantize(output, calibration, per_channel=not keras_model.per_tensor)
     facts = inspect_onnx(output)
     (job_path.parent / FACTS_FILE).write_text(json.dumps(facts), "utf-8")
 
 
-def quantize(path: Path, calibration: Any) -> None:
+def quantize(path: Path, calibration: Any, *, per_channel: bool) -> None:
     """Rewrites a model with int8 weights; activations of the products are uint8.
 
     Lookups and products get ranges from `calibration`, int32 `(n, sequence_length)`. An LSTM node
@@ -69,12 +70,16 @@ def quantize(path: Path, calibration: Any) -> None:
         CalibrationReader(calibration),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        per_channel=True,
+        per_channel=per_channel,
         nodes_to_quantize=products,
     )
     if any(node.op_type == "LSTM" for node in model.graph.node):
         quantize_dynamic(
-            path, path, op_types_to_quantize=["LSTM"], weight_type=QuantType.QInt8, per_channel=True
+            path,
+            path,
+            op_types_to_quantize=["LSTM"],
+            weight_type=QuantType.QInt8,
+            per_channel=per_channel,
         )
 
 

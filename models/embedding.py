@@ -124,7 +124,7 @@ def project_vectors(
     if not is_read:
         raise ValueError(
             f"model.embedding_rank={embedding_rank} with model.embedding_skip=false: products "
-            f"alone read the table, in its own width. Give model.embedding_dim={embedding_rank} and "
-            "model.embedding_rank=0."
+            "alone read the table, in its own width. Give "
+            f"model.embedding_dim={embedding_rank} and model.embedding_rank=0."
         )
     return EmbeddingProjection(embedding_dim, name="projection")(vectors)

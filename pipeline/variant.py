@@ -19,8 +19,10 @@ from tfpipe.tokenizer.rules import spec_of
 BASE = "base"  # the trained model itself; other variants are made of it
 # What run.json calls a model of the user's own, without and with a recurrence.
 IMPORTED_MODELS = ("imported", "imported_rnn")
-# The arrays that a quantization-aware variant has beside its weights.
-RANGES, PER_TENSOR = "ranges", "per_tensor"
+# The array that a quantization-aware variant has beside its weights.
+RANGES = "ranges"
+# The same of a variant whose kernels have one grid each, because their values are clustered.
+PER_TENSOR = "per_tensor"
 # The same of a variant whose weights alone are on the grid of a file's integers.
 WEIGHT_BITS = "weight_bits"
 # What a compressed variant has beside its weights, in its folder.
@@ -35,7 +37,8 @@ def save_weights(path: Path, model: Any) -> None:
     arrays = {f"arr_{index}": value for index, value in enumerate(weights)}
     if hasattr(model, "float_model"):
         arrays[RANGES] = model.ranges.numpy()
-        arrays[PER_TENSOR] = np.array(model.per_tensor)
+    if getattr(model, PER_TENSOR, False):
+        arrays[PER_TENSOR] = np.array(True)
     if hasattr(model, WEIGHT_BITS):
         arrays[WEIGHT_BITS] = np.array(model.weight_bits)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,7 @@ def save_weights(path: Path, model: Any) -> None:
 def load_model(folder: RunFolder, variant: str) -> Any:
     """Builds the variant's model and gives it its weights; of a quantization-aware variant its
     quantization-aware form, a `QuantizedModel`, or, where only weights are rounded, the float model
-    with the attribute `weight_bits`.
+    with the attribute `weight_bits`; where they are clustered, `per_tensor` is True.
 
     Raises:
         ValueError: No such variant, or weights that do not fit the recipe.
@@ -59,13 +62,14 @@ def load_model(folder: RunFolder, variant: str) -> Any:
     model = build_model(folder, read_recipe(folder, variant), num_tokens)
     try:
         arrays = read_arrays(path)
-        ranges, per_tensor = arrays.pop(RANGES, None), arrays.pop(PER_TENSOR, False)
+        ranges, per_tensor = arrays.pop(RANGES, None), bool(arrays.pop(PER_TENSOR, False))
         if WEIGHT_BITS in arrays:
             model.weight_bits = int(arrays.pop(WEIGHT_BITS))
         model.set_weights([arrays[f"arr_{index}"] for index in range(len(arrays))])
-        if ranges is None:
-            return model
-        return QuantizedModel(model, ranges, per_tensor=bool(per_tensor))
+        if ranges is not None:
+            return QuantizedModel(model, ranges, per_tensor=per_tensor)
+        model.per_tensor = per_tensor
+        return model
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold the weights of this run's {content['model']} ({error}). "

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from tfpipe.compress.fine_tune import FineTuner, Method
 from tfpipe.compress.prune import compressible
+from tfpipe.models.classifier import LOGITS
+from tfpipe.models.rounding import on_grid
 
 # Lloyd's iterations: the centroids of a million weights move by less than a thousandth after them.
 ITERATIONS = 50
@@ -33,6 +35,10 @@ class KeepZeros(Method):
 class KeepClusters(Method):
     """Holds together the weights of a tensor that are equal when it begins: they move as one.
 
+    They end on the grid of an int8 tensor with one scale, where so few values cannot share their
+    rounding errors out: each is that of many weights, in a product all of them add up, and outputs
+    whose grids differ get different sums. So a file holds those very values.
+
     After each update a cluster takes the mean of its weights, TF-MOT's
     `GradientAggregation.AVG`; the cluster of zeros stays at zero. The averaged weights have the
     same clusters, being means of weights that do.
@@ -40,11 +46,8 @@ class KeepClusters(Method):
 
     def begin(self, trainer: FineTuner) -> None:
         self._weights = compressible(trainer.model)
-        self._clusters = []
-        for weight in self._weights:
-            values, members = np.unique(weight.numpy(), return_inverse=True)
-            members = members.reshape(weight.shape).astype(np.int32)
-            self._clusters.append((tf.constant(members), tf.constant(values != 0, tf.float32)))
+        self._averaged = compressible(trainer.averaged)
+        self._clusters = [find_clusters(weight) for weight in self._weights]
 
     def hold(self, variables: Sequence[tf.Variable], updates: Any) -> None:
         for weight, (members, moves) in zip(self._weights, self._clusters, strict=True):
@@ -53,10 +56,14 @@ class KeepClusters(Method):
             )
             weight.assign(tf.gather(means * moves, members))
 
+    def settle(self) -> None:
+        for weight in self._averaged:
+            weight.assign(on_grid(weight.numpy(), one_scale=True))
+
 
 class Cluster(KeepClusters):
     """Weight clustering (Han et al. 2016): each table and kernel gets so many values, then they are
-    trained on as one weight each.
+    trained on as one weight each; see `is_clustered` for the one that does not.
 
     One of the values is zero and stays it, so that padding rows and pruned weights survive
     (TF-MOT's `preserve_sparsity`).
@@ -70,9 +77,31 @@ class Cluster(KeepClusters):
 
     def begin(self, trainer: FineTuner) -> None:
         for model in (trainer.model, trainer.averaged):
-            for weight in compressible(model):
-                weight.assign(cluster_values(weight.numpy(), self._num_clusters))
+            for weight in filter(is_clustered, compressible(model)):
+                values = cluster_values(weight.numpy(), self._num_clusters)
+                weight.assign(on_grid(values, one_scale=True))
         super().begin(trainer)
+
+
+def is_clustered(weight: tf.Variable) -> bool:
+    """Returns whether a table or kernel shares its values: that of the logits does not.
+
+    It is the most sensitive one and a hundredth of the bytes. On 20 Newsgroups an LSTM lost 0.3
+    points of the test split without it and 0.7 with it.
+    """
+    return not weight.name.startswith(f"{LOGITS}/")
+
+
+def find_clusters(weight: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cluster of each weight, int32 of its shape, and 0 for the clusters that stay at
+    zero, else 1, float32 `(clusters,)`. Without clusters each weight is one of its own."""
+    values = weight.numpy()
+    if is_clustered(weight):
+        values, members = np.unique(values, return_inverse=True)
+    else:
+        values, members = values.ravel(), np.arange(values.size)
+    members = members.reshape(weight.shape).astype(np.int32)
+    return tf.constant(members), tf.constant(values != 0, tf.float32)
 
 
 def cluster_values(weights: NDArray[np.float32], num_clusters: int) -> NDArray[np.float32]:

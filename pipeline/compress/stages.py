@@ -110,6 +110,7 @@ def run_stages(
         if isinstance(trained, WeightRoundedModel):
             # The weights that ship: nothing of them is left to round.
             trained = trained.rounded()
+        trained.per_tensor = "cluster" in methods[: index + 1]
         result = Stages(trained, source, [*result.trained, entry])
     return result
 
