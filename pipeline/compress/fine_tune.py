@@ -100,6 +100,7 @@ class FineTuner(Trainer):
                 method.begin_epoch(self)
             if not self.state.epoch and all(method.reached(0) for method in self.methods):
                 # What needs no training to have what it should may be best as it is.
+                self._settle()
                 self.state.best_score = deciding_score(self.evaluate(self.validation)[1])
                 self.best = self.averaged.get_weights()
         super().run_epoch(progress)
@@ -108,9 +109,12 @@ class FineTuner(Trainer):
         for method in self.methods:
             method.hold(variables, self.optimizer.iterations)
 
-    def end_epoch(self) -> None:
+    def _settle(self) -> None:
         for method in self.methods:
             method.settle()
+
+    def end_epoch(self) -> None:
+        self._settle()
         super().end_epoch()
         if not all(method.reached(self.state.epoch) for method in self.methods):
             # Not yet a candidate for the best epoch.
