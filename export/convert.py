@@ -115,7 +115,7 @@ def convert_form(length: int, function: Any, model: Any, job: dict[str, Any], wo
     if hasattr(model, "weight_bits"):
         # A norm's scale that is folded into a kernel would take it off the grid it was trained on.
         converter._experimental_disable_fuse_mul_and_fc = True
-    if model.per_tensor:
+    if getattr(model, "per_tensor", False):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True

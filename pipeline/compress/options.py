@@ -123,9 +123,9 @@ class CompressOptions:
         if self.cluster:
             raise ValueError(
                 f"cluster={self.cluster} with scheme={self.scheme!r}: its kernels have a scale for "
-                f"each output, in which {self.cluster} values do not stay {self.cluster}. Leave --qat "
-                "and --scheme out: the values of --cluster are those of a dynamic_int8 file. Or use "
-                "--scheme int8."
+                f"each output, in which {self.cluster} values do not stay {self.cluster}. Leave "
+                "--qat and --scheme out: the values of --cluster are those of a dynamic_int8 file. "
+                "Or use --scheme int8."
             )
 
     def methods(self) -> list[str]:
