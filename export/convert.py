@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +18,12 @@ from tfpipe.export.converter import KERAS_FILE, REFUSAL_FILE
 from tfpipe.export.float_tables import widen_tables
 from tfpipe.export.four_bits import halve_weights
 from tfpipe.export.gpu_form import GPU_LAYERS
-from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form
+from tfpipe.export.lowering import INPUT_NAME, SIGNATURE_NAME, inference_form, lower_attention
 from tfpipe.export.merge import merge_files
 from tfpipe.export.observed import with_observed_ranges
 from tfpipe.export.options import ONE_SCALE_RUNTIME
 from tfpipe.export.small_kernels import widen_kernels
+from tfpipe.models.attention import SelfAttention
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.rounded_layers import find_unknown
 from tfpipe.run_folder import RunFolder
@@ -70,7 +72,9 @@ def main(job_path: Path) -> None:
 
 def build_forms(model: Any, job: dict[str, Any]) -> list[tuple[int, Any]]:
     """Returns (length, inference form) of the full graph, then of every bucket."""
-    layers = GPU_LAYERS if job["target"] in GPU_TARGETS else None
+    layers = dict(GPU_LAYERS) if job["target"] in GPU_TARGETS else {}
+    if has_shared_values(model):
+        layers[SelfAttention] = functools.partial(lower_attention, folded=False)
     return [(length, build_function(model, job, layers, length)) for length in lengths_of(job)]
 
 
@@ -112,14 +116,19 @@ def convert_form(length: int, function: Any, model: Any, job: dict[str, Any], wo
         calibration = np.load(job["calibration"], allow_pickle=False)[:, :length]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ({INPUT_NAME: ids[None]} for ids in calibration)
-    if hasattr(model, "weight_bits"):
+    if hasattr(model, "weight_bits") or has_shared_values(model):
         # A norm's scale that is folded into a kernel would take it off the grid it was trained on.
         converter._experimental_disable_fuse_mul_and_fc = True
-    if getattr(model, "per_tensor", False):
+    if has_shared_values(model):
         # Both are needed: with the first alone dense kernels get a scale for each output.
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())
+
+
+def has_shared_values(model: Any) -> bool:
+    """Returns whether the weights of a kernel were clustered, so that one scale must suit all."""
+    return getattr(model, "per_tensor", False)
 
 
 @contextlib.contextmanager
@@ -147,7 +156,7 @@ def with_ranges(model: Any, job: dict[str, Any]) -> Any:
     if not wants_observed_ranges(job, model):
         return model
     token_ids = np.load(job["calibration"], allow_pickle=False)
-    per_tensor = model.per_tensor or needs_tensor_scales(job)
+    per_tensor = has_shared_values(model) or needs_tensor_scales(job)
     return with_observed_ranges(model, token_ids, per_tensor=per_tensor)
 
 

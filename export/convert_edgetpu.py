@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from device_runner.lookup import EMBEDDING_FILE, POOLING_FILE
 from tfpipe.check import inspect_tflite
-from tfpipe.export.convert import save_refusal
+from tfpipe.export.convert import has_shared_values, save_refusal
 from tfpipe.export.converter import FACTS_FILE
 from tfpipe.export.edgetpu_form import find_embedding, tail_form
 from tfpipe.export.lowering import SIGNATURE_NAME, embedding_table
@@ -35,7 +35,9 @@ def main(job_path: Path) -> None:
     table = embedding_table(layer)
     calibration = np.load(job["calibration"], allow_pickle=False)
     path = Path(job["output"])
-    path.write_bytes(convert_tail(tail, table, calibration, job_path.parent / "saved_model"))
+    saved = job_path.parent / "saved_model"
+    per_tensor = has_shared_values(model)
+    path.write_bytes(convert_tail(tail, table, calibration, saved, per_tensor=per_tensor))
     scales = read_scales(path)
     embedding = quantize(table, *scales["vectors"])
     np.save(job_path.parent / EMBEDDING_FILE, embedding)
@@ -46,7 +48,12 @@ def main(job_path: Path) -> None:
 
 
 def convert_tail(
-    tail: Any, table: NDArray[np.float32], calibration: NDArray[np.int32], saved: Path
+    tail: Any,
+    table: NDArray[np.float32],
+    calibration: NDArray[np.int32],
+    saved: Path,
+    *,
+    per_tensor: bool = False,
 ) -> bytes:
     """Returns the tail as a .tflite file with int8 inputs and output, as old a dialect as can be.
 
@@ -55,6 +62,7 @@ def convert_tail(
         table: float32 (vocabulary, columns).
         calibration: int32 (n, sequence_length), ids of real texts.
         saved: Folder for a SavedModel.
+        per_tensor: Whether convolutions have one scale a kernel, too.
     """
     tf.saved_model.save(tf.Module(), str(saved), signatures={SIGNATURE_NAME: tail})
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -69,6 +77,7 @@ def convert_tail(
     converter.inference_input_type = converter.inference_output_type = tf.int8
     # Per-channel dense weights need a FULLY_CONNECTED that is newer than the compiler.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    converter._experimental_disable_per_channel = per_tensor
     return bytes(converter.convert())
 
 

@@ -176,16 +176,21 @@ def convolve_row(layer: keras.layers.Conv1D, row: Any) -> Any:
     return layer.activation(result + tf.constant(bias))
 
 
-def lower_attention(layer: SelfAttention, states: Any, mask: Any) -> Any:
-    """(sequence_length, embedding_dim) → the same; one product makes query, key and value."""
+def lower_attention(layer: SelfAttention, states: Any, mask: Any, *, folded: bool = True) -> Any:
+    """(sequence_length, embedding_dim) → the same; one product makes query, key and value.
+
+    Where the scale 1/sqrt(head_dim) is `folded` into the query's weights, it costs no op, but takes
+    them off the grid that they share with those of key and value.
+    """
     qkv_kernel, qkv_bias, output_kernel, output_bias = weights_of(layer)
     length, width = states.shape[0], output_kernel.shape[0]
     head_dim = width // layer.num_heads
-    # The scale 1/sqrt(head_dim) is folded into the query's weights.
-    scale = np.repeat(np.array([head_dim**-0.5, 1, 1], np.float32), width)
+    factor = head_dim**-0.5
+    scale = np.repeat(np.array([factor if folded else 1, 1, 1], np.float32), width)
     qkv = tf.matmul(states, tf.constant(qkv_kernel * scale)) + qkv_bias * scale
     heads = tf.transpose(tf.reshape(qkv, [length, 3 * layer.num_heads, head_dim]), [1, 0, 2])
     query, key, value = tf.split(heads, 3)  # (num_heads, sequence_length, head_dim) each
+    query = query if folded else query * factor
     # Not (1 - mask) * PADDING_SCORE: moving the transpose past the subtraction, the converter of
     # TensorFlow 2.21 turns 1 - mask into mask - 1 (tests/test_converter_traps.py).
     padding = tf.transpose(mask) * -PADDING_SCORE + PADDING_SCORE  # (1, sequence_length)

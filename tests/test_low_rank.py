@@ -171,7 +171,7 @@ def test_table_that_only_products_read_needs_no_projection(
     [
         (16, 16, "low_rank=16 is not below the 16 columns"),
         (16, 17, "low_rank=17 is not below the 16 columns"),
-        (8, "auto", "low_rank='auto' leaves at least 8 columns, .* has 8. Give a smaller number"),
+        (8, "auto", "low_rank='auto' tries 8 columns and more, .* has 8. Give a smaller number"),
     ],
 )
 def test_table_that_would_not_get_narrower_is_refused(

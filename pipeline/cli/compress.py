@@ -53,7 +53,9 @@ def read_columns(_: Any, __: Any, text: str) -> int | str:
     help="Weights of an output that are pruned together: 4 float32 or 16 int8 ones, as TFLite's "
     "sparse kernels read them.",
 )
-@click.option("--cluster", default=0, help="Values to leave in each tensor, such as 16.")
+@click.option(
+    "--cluster", default=0, help="Values to leave in each tensor but the logits', such as 16."
+)
 @click.option("--qat/--no-qat", default=False, help="Train with the rounding of the exported file.")
 @click.option(
     "--scheme",

@@ -33,7 +33,7 @@ class CompressOptions:
             that do not bear it less or not at all, see `scan_sensitivity`.
         block_size: How many weights of an output go to zero together, those of successive inputs,
             as sparse kernels read them; see `block_of`. 1 prunes each alone.
-        cluster: Values to reach in each table and kernel; 0 leaves it out.
+        cluster: Values to reach in each table and kernel but the logits'; 0 leaves it out.
         qat: Whether to train with the rounding of a file (quantization-aware training).
         scheme: Of that file: int8 rounds weights and values, the dynamic ones weights alone.
         teaching: Finished runs that teach beside the labels, whatever the method; alone, they are

@@ -33,7 +33,7 @@ def check_rank(model: keras.Model, rank: int | str) -> None:
     columns = find_readers(model).embedding.output_dim
     if rank == AUTO and columns <= RANK_STEP:
         raise TableStays(
-            f"low_rank={AUTO!r} leaves at least {RANK_STEP} columns, and the embedding's table has "
+            f"low_rank={AUTO!r} tries {RANK_STEP} columns and more, and the embedding's table has "
             f"{columns}. Give a smaller number, or leave it out."
         )
     if rank != AUTO and int(rank) >= columns:

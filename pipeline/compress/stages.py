@@ -22,6 +22,7 @@ from tfpipe.compress.rank import TableStays, check_rank, choose_rank
 from tfpipe.compress.sensitivity import choose_sparsity
 from tfpipe.compress.shrink import shrink
 from tfpipe.compress.source import Source
+from tfpipe.config import AUTO
 from tfpipe.fit_progress import Progress
 from tfpipe.metrics import predict_labels, score_predictions
 from tfpipe.models.quantized import QuantizedModel
@@ -73,7 +74,7 @@ def run_stages(
         ValueError: A method has nothing to do, see `narrow`; a table that others of several methods
             left too narrow for a low rank is said to `progress` instead.
     """
-    if "low_rank" in options.methods():
+    if options.low_rank not in (0, AUTO):
         check_rank(model, options.low_rank)
     result = Stages(model, source)
     methods = [*before, *options.methods()]

@@ -106,11 +106,18 @@ def check_methods(folder: RunFolder, options: CompressOptions) -> None:
             "would mix its zeros and values. Give another --from, and --prune or --cluster in the "
             "same call: they come after it."
         )
+    if "cluster" in done and options.block_size > 1:
+        raise ValueError(
+            f"variant={options.source!r} has methods={done}, and block_size={options.block_size} "
+            "would take weights out of its clusters. Leave --block-size out, or give another "
+            "--from."
+        )
     if "cluster" in done and options.scheme != INT8:
         raise ValueError(
             f"variant={options.source!r} has methods={done}, and scheme={options.scheme!r} has a "
-            "scale for each output, in which the clusters' values do not stay as few. Use --scheme "
-            "int8, or another --from."
+            "scale for each output, in which the clusters' values do not stay as few. Export it as "
+            "it is, its values are those of a dynamic_int8 file; or use --scheme int8, or another "
+            "--from."
         )
 
 
