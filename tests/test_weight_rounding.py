@@ -155,3 +155,6 @@ def test_clustered_variant_is_refused(run: Path) -> None:
     options = CompressOptions(source="few", qat=True, scheme="dynamic_int8", epochs=1)
     with pytest.raises(ValueError, match=r"methods=\['cluster'\], and scheme='dynamic_int8' has a"):
         check_methods(RunFolder(run), options)
+    options = CompressOptions(source="few", prune=0.5, block_size=4)
+    with pytest.raises(ValueError, match="block_size=4 would take weights out of its clusters"):
+        check_methods(RunFolder(run), options)
