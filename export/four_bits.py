@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfpipe.check.parse import read_model
-from tfpipe.check.runtimes import min_tensorflow
 from tfpipe.export.lookups import look_up_integers
 from tfpipe.export.loops import kind_of
-from tfpipe.export.merge import MIN_RUNTIME_KEY
-from tfpipe.export.pack import content_of, pack_model
+from tfpipe.export.min_runtime import with_min_runtime
+from tfpipe.export.pack import content_of
 from tfpipe.models.rounding import largest_level
 from tfpipe.weight_schemes import pack_halves
 
@@ -88,13 +86,3 @@ def halve(model: Any, tensor: Any) -> None:
     tensor.buffer, tensor.type = len(model.buffers) - 1, TYPES.INT4
     scales = np.asarray(tensor.quantization.scale, np.float64) * INT8_LEVEL / INT4_LEVEL
     tensor.quantization.scale = scales.astype(np.float32)
-
-
-def with_min_runtime(model: Any) -> bytes:
-    """Returns the file of a model, in which its oldest runtime is recorded."""
-    data = pack_model(model)
-    oldest = min_tensorflow(read_model(data).codes)
-    for entry in model.metadata or ():
-        if entry.name == MIN_RUNTIME_KEY and oldest is not None:
-            model.buffers[entry.buffer].data = np.frombuffer(oldest.encode(), np.uint8)
-    return pack_model(model)

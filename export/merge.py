@@ -8,11 +8,11 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from device_runner.signatures import bucket_name
-from tfpipe.export.pack import content_of, pack_model
+from tfpipe.export.min_runtime import raise_min_runtime
+from tfpipe.export.pack import pack_model
 
 # Options that name a subgraph of the file: those of WHILE.
 SUBGRAPH_FIELDS = ("condSubgraphIndex", "bodySubgraphIndex")
-MIN_RUNTIME_KEY = b"min_runtime_version"
 
 
 def merge_files(files: Sequence[bytes], bucket_lengths: Sequence[int]) -> bytes:
@@ -66,27 +66,6 @@ def adopt_operators(
             if hasattr(operator.builtinOptions, name):
                 index = getattr(operator.builtinOptions, name)
                 setattr(operator.builtinOptions, name, first + index)
-
-
-def raise_min_runtime(merged: Any, model: Any) -> None:
-    """Records the newer one of two files' oldest runtimes."""
-    entries: list[Any] = [
-        next((item for item in found.metadata or [] if item.name == MIN_RUNTIME_KEY), None)
-        for found in (merged, model)
-    ]
-    if None in entries:
-        return
-    buffers = [
-        found.buffers[entry.buffer] for found, entry in zip((merged, model), entries, strict=True)
-    ]
-    if version_of(buffers[1]) > version_of(buffers[0]):
-        buffers[0].data = buffers[1].data
-
-
-def version_of(buffer: Any) -> list[int]:
-    """Returns the numbers of a release that is written into a buffer, such as b"2.17.0"."""
-    text = content_of(buffer).rstrip(b"\0").decode("ascii")
-    return [int(part) for part in text.split(".")]
 
 
 def code_key(code: Any) -> tuple[Any, ...]:

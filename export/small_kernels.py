@@ -8,17 +8,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfpipe.export.loops import kind_of, readers_of
-from tfpipe.export.pack import content_of, pack_model
+from tfpipe.export.min_runtime import with_min_runtime
+from tfpipe.export.pack import content_of
 from tfpipe.weight_schemes import SMALL_KERNEL
 
 FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
+FULLY_CONNECTED = schema.BuiltinOperator.FULLY_CONNECTED
 
 
 def widen_kernels(data: bytes, *, below: int = SMALL_KERNEL) -> bytes:
     """Stores the int8 kernels of fewer than `below` numbers in float32, with the same values.
 
     A product with int8 weights rounds its input first, at run time: an op of its own, which costs
-    more than a small product saves. The input is then not rounded at all.
+    more than a small product saves. The input is then not rounded at all. Where no int8 kernel is
+    left, the file loads in runtimes that have no such product.
 
     Args:
         data: A file of scheme dynamic_int8.
@@ -34,7 +37,8 @@ def widen_kernels(data: bytes, *, below: int = SMALL_KERNEL) -> bytes:
                 widen(model, tensor)
                 for product in products:
                     product.builtinOptions.asymmetricQuantizeInputs = False
-    return pack_model(model)
+    lower_version(model)
+    return with_min_runtime(model)
 
 
 def count_levels(model: Any, tensor: Any) -> int:
@@ -45,7 +49,7 @@ def count_levels(model: Any, tensor: Any) -> int:
 def is_hybrid(model: Any, graph: Any, operator: Any, kernel: int) -> bool:
     """Returns whether an op multiplies float32 values with this kernel."""
     inputs = np.asarray(operator.inputs).tolist()
-    is_product = kind_of(model, operator) == schema.BuiltinOperator.FULLY_CONNECTED
+    is_product = kind_of(model, operator) == FULLY_CONNECTED
     is_float = bool(graph.tensors[inputs[0]].type == FLOAT32)
     return is_product and is_float and inputs.index(kernel) == 1
 
@@ -59,3 +63,19 @@ def widen(model: Any, tensor: Any) -> None:
     buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
     model.buffers.append(buffer)
     tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, FLOAT32, None
+
+
+def lower_version(model: Any) -> None:
+    """Gives FULLY_CONNECTED the version of a float32 product where all kernels are float32: 1, or 5
+    with `keep_num_dims` (tensorflow/lite/tools/versioning/op_version.cc). The converter's, 12, is
+    that of int8 kernels with a scale for each output, which tflite-runtime 2.14.0 does not have."""
+    products = [
+        (graph, operator)
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if kind_of(model, operator) == FULLY_CONNECTED
+    ]
+    if all(graph.tensors[operator.inputs[1]].type == FLOAT32 for graph, operator in products):
+        version = 5 if any(product.builtinOptions.keepNumDims for _, product in products) else 1
+        for _, product in products:
+            model.operatorCodes[product.opcodeIndex].version = version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from conftest import load_benchmark
 from test_weight_rounding import random_model
 
 from tfpipe.check import check
+from tfpipe.check.parse import read_model
 from tfpipe.export.convert import convert_form, finish
 from tfpipe.export.lowering import inference_form
 from tfpipe.export.small_kernels import widen_kernels
@@ -107,6 +109,85 @@ def test_file_of_a_small_model_has_its_table_alone_in_int8(lowering: str, tmp_pa
     token_ids = np.random.default_rng(1).integers(1, 150, (1, 8)).astype(np.int32)
     wanted = tf.nn.softmax(model(token_ids)).numpy()
     np.testing.assert_allclose(run(after, token_ids), wanted, atol=0.01)
+
+
+def small_lstm_files(folder: Path) -> dict[str, bytes]:
+    """Scheme → what the converter wrote for an LSTM of small kernels; "widened" → what ships."""
+    model = random_model("lstm", embedding_dim=20, vocabulary_size=150, units=20)
+    function = inference_form(model, sequence_length=8, lowering="loop", multi_label=False)
+    files = {}
+    for scheme in ("float32", "dynamic_int8"):
+        job = {**JOB, "scheme": scheme, "lowering": "loop"}
+        (folder / scheme).mkdir()
+        files[scheme] = convert_form(8, function, model, job, folder / scheme)
+    return {**files, "widened": finish([files["dynamic_int8"]], {**JOB, "lowering": "loop"})}
+
+
+RUN_TEXT = """
+import sys
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1])
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.load(sys.argv[2]))
+interpreter.invoke()
+np.save(sys.argv[3], interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+"""
+
+
+def test_file_without_int8_kernels_runs_on_tflite_runtime(
+    tflite_runtime_python: str, tmp_path: Path
+) -> None:
+    token_ids = np.random.default_rng(1).integers(1, 150, (1, 8)).astype(np.int32)
+    np.save(tmp_path / "ids.npy", token_ids)
+    done = {}
+    files = small_lstm_files(tmp_path)
+    for name in ("dynamic_int8", "widened"):
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(files[name])
+        paths = [path, tmp_path / "ids.npy", tmp_path / f"{name}.npy"]
+        command = [tflite_runtime_python, "-c", RUN_TEXT, *map(str, paths)]
+        done[name] = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = check(path, runtime="tflite-runtime==2.14.0")
+        assert found["ok"] == (done[name].returncode == 0), done[name].stderr
+    assert "'FULLY_CONNECTED' version '12'" in done["dynamic_int8"].stderr
+    assert done["widened"].returncode == 0, done["widened"].stderr
+    np.testing.assert_allclose(
+        np.load(tmp_path / "widened.npy"), run(files["widened"], token_ids), atol=1e-6
+    )
+
+
+def test_file_without_int8_kernels_needs_no_newer_runtime_than_its_ops(tmp_path: Path) -> None:
+    versions = {}
+    for name, data in small_lstm_files(tmp_path).items():
+        model = read_model(data)
+        versions[name] = {code.name: code.version for code in model.codes}["FULLY_CONNECTED"]
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(data)
+        assert model.recorded_min_runtime == check(path)["min_runtime"]
+    assert versions == {"float32": 1, "dynamic_int8": 12, "widened": 1}
+
+
+def test_products_of_matrices_that_keep_their_axes_have_their_own_version() -> None:
+    kernel = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+
+    def product(values: Any) -> Any:
+        return tf.tensordot(values, kernel, 1)
+
+    spec = tf.TensorSpec((2, 3, 40), tf.float32)
+    function = tf.function(product, input_signature=[spec]).get_concrete_function()
+    found = {}
+    for optimizations in ([], [tf.lite.Optimize.DEFAULT]):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
+        converter.optimizations = optimizations
+        data = bytes(converter.convert())
+        for name, each in (("", data), ("widened", widen_kernels(data))):
+            (code,) = [
+                code for code in read_model(each).codes if code.name == "FULLY_CONNECTED"
+            ]
+            found[bool(optimizations), name] = code.version
+    assert found[False, ""] == found[False, "widened"] == found[True, "widened"]
+    assert found[True, ""] == 12
 
 
 def test_benchmark_sets_float32_beside_int8_of_the_same_values(
