@@ -182,9 +182,7 @@ def test_products_of_matrices_that_keep_their_axes_have_their_own_version() -> N
         converter.optimizations = optimizations
         data = bytes(converter.convert())
         for name, each in (("", data), ("widened", widen_kernels(data))):
-            (code,) = [
-                code for code in read_model(each).codes if code.name == "FULLY_CONNECTED"
-            ]
+            (code,) = [code for code in read_model(each).codes if code.name == "FULLY_CONNECTED"]
             found[bool(optimizations), name] = code.version
     assert found[False, ""] == found[False, "widened"] == found[True, "widened"]
     assert found[True, ""] == 12
