@@ -194,23 +194,26 @@ def test_record_tells_how_the_variant_was_made(
 
 
 @pytest.mark.slow
-def test_killed_compression_goes_on_to_the_same_weights(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["cluster", "qat"])
+def test_killed_compression_goes_on_to_the_same_weights(
+    run: Path, method: str, tmp_path: Path
+) -> None:
     other = copy_run(run, tmp_path / "other")
-    options = CompressOptions(shrink=0.5, prune=0.5, qat=True, epochs=2)
+    options = CompressOptions(shrink=0.5, prune=0.5, cluster=8, qat=True, epochs=2)
     said: list[str] = []
 
     def interrupt(item: Progress | str) -> None:
         if isinstance(item, str):
             said.append(item)
-        elif said[-1].startswith("qat") and item.epoch == 2 and item.step == 3:
+        elif said[-1].startswith(method) and item.epoch == 2 and item.step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compress(run, "qat", options, progress=interrupt)
-    assert not (run / "variants" / "qat").exists()
-    compress(run, "qat", options)
-    compress(other, "qat", options)
-    again, straight = (read_arrays(RunFolder(path).weights("qat")) for path in (run, other))
+        compress(run, "small", options, progress=interrupt)
+    assert not (run / "variants" / "small").exists()
+    compress(run, "small", options)
+    compress(other, "small", options)
+    again, straight = (read_arrays(RunFolder(path).weights("small")) for path in (run, other))
     assert again.keys() == straight.keys()
     for name, value in straight.items():
         np.testing.assert_array_equal(again[name], value)

@@ -81,7 +81,6 @@ def run_stages(
     for index in range(len(before), len(methods)):
         name = methods[index]
         own = replace(options, epochs=options.epochs or default_epochs(name, source.recipe))
-        progress(f"{name}: {own.epochs} epochs")
         folder = RunFolder(work / f"{index}-{name}")
         try:
             model, source, facts = narrow(result, own, methods[: index + 1], folder, progress)
@@ -90,6 +89,7 @@ def run_stages(
                 raise
             progress(f"{error} The table stays as it is.")
             continue
+        progress(f"{name}: {own.epochs} epochs")
         sparsity: list[float] = []
         if name == "prune":
             sparsity, facts = choose_sparsity(model, source, options, progress)
