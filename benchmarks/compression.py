@@ -92,37 +92,41 @@ def show_methods(page: Path, records: Records) -> None:
 
 
 def fill_smaller(options: argparse.Namespace) -> None:
-    """Makes the cells of SMALLER, with the first seed, and their table. The files of a run are
-    measured together: if one was not, all that have figures are made and measured anew."""
+    """Makes the cells of SMALLER and their table. The files of a run are measured together: if one
+    was not, all that have figures are made and measured anew."""
     records = open_records(options.page)
     for name in options.sets:
-        benchmark = Benchmark(options.runs, name, SETS[name][0])
-        for model in [model for model in SHRUNKEN_MODELS if model in options.models]:
-            known = {key: find(records, benchmark, model, SMALLER[key]) for key in SMALLER}
-            wanted = [key for key in SMALLER if key in options.cells]
-            if all(known[key].get("p50_ns") for key in wanted):
-                continue
-            benchmark.train(benchmark.run(model), model)
-            cells = [SMALLER[key] for key in SMALLER if key in wanted or known[key]]
-            for cell in cells:
-                benchmark.make(model, cell)
-            bench_together(benchmark.run(model), cells)
-            records.add(filter(None, [benchmark.describe(model, cell) for cell in cells]))
-            show_smaller(options.page, records)
+        for seed in [seed for seed in SETS[name] if seed in options.seeds]:
+            benchmark = Benchmark(options.runs, name, seed)
+            for model in [model for model in SHRUNKEN_MODELS if model in options.models]:
+                known = {key: find(records, benchmark, model, SMALLER[key]) for key in SMALLER}
+                wanted = [key for key in SMALLER if key in options.cells]
+                if all(known[key].get("p50_ns") for key in wanted):
+                    continue
+                benchmark.train(benchmark.run(model), model)
+                cells = [SMALLER[key] for key in SMALLER if key in wanted or known[key]]
+                for cell in cells:
+                    benchmark.make(model, cell)
+                bench_together(benchmark.run(model), cells)
+                records.add(filter(None, [benchmark.describe(model, cell) for cell in cells]))
+                show_smaller(options.page, records)
     show_smaller(options.page, records)
 
 
 def show_smaller(page: Path, records: Records) -> None:
-    """Writes the table of SMALLER, with the models whose files were measured."""
-    found: dict[tuple[str, str, str], Record] = {}
-    for name, (seed, *_) in SETS.items():
+    """Writes the table of SMALLER, with the runs whose files were measured."""
+    found: dict[tuple[str, str, str], list[Record]] = {}
+    for name in SETS:
         for model in SHRUNKEN_MODELS:
-            of_model = records.select(set=name, model=model, seed=seed)
-            measured = any(record["p50_ns"] for record in of_model)
-            by_cell = {(record["variant"], record["scheme"]): record for record in of_model}
+            of_model = records.select(set=name, model=model)
+            measured = {record["seed"] for record in of_model if record["p50_ns"]}
             for method, cell in SMALLER.items():
-                record = by_cell.get((cell.variant, cell.scheme), {}) if measured else {}
-                found[name, model, method] = record
+                found[name, model, method] = [
+                    record
+                    for record in of_model
+                    if record["seed"] in measured
+                    and (record["variant"], record["scheme"]) == (cell.variant, cell.scheme)
+                ]
     write_smaller(page, found)
 
 

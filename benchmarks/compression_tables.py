@@ -29,13 +29,14 @@ float32 file. *right* counts the files that pass `tfpipe verify`.
 SMALLER_HEADING = "## Smaller models, measured\n"
 SMALLER_ABOUT = """
 Made by `python benchmarks/compression.py --runs RUNS --tables smaller`, default recipes and
-options, one seed, one run each, each model from the same trained float one. *float*, *file* and
-*agreement* as below. p50 is of one invoke, one thread, all files of a model measured in turn by one
-`tfpipe bench`, which says whether the machine was *valid* for it; the last two columns set file and
-p50 against those of the unshrunken model in the same scheme. *taught* has both unshrunken runs of
-the set as teachers (rows without figures in compression.json: at a temperature of 2, the default
-when those runs were trained). Such rows, and those of another model, may be of another machine:
-compare ratios, which are of one call, and not p50.
+options; of n seeds, each model of a seed from the same trained float one. *float*, *file*, *points*
+and *agreement* as below. p50 is the mean over the seeds of that of one invoke, one thread, all
+files of a run measured in turn by one `tfpipe bench`, which says whether the machine was *valid*
+for it. *file ratio* and *p50 ratio* set file and p50 against those of the same seed's unshrunken
+model in the same *scheme*: the mean and, in brackets, the smallest and the largest. *taught* has
+both unshrunken runs of the set as teachers (rows without figures in compression.json: at a
+temperature of 2, the default when those runs were trained). Such rows, and those of another model,
+may be of another machine: compare ratios, which are of one call, and not p50.
 """
 
 
@@ -47,9 +48,30 @@ def figure(value: Any, pattern: str) -> str:
 def spread(differences: Sequence[float]) -> str:
     """Returns the mean of differences of accuracies in points, with their range where there are
     several."""
-    points = 100 * np.array(differences)
-    mean = f"{points.mean():+.2f}"
-    return mean if len(points) == 1 else f"{mean} ({points.min():+.2f} to {points.max():+.2f})"
+    found = 100 * np.array(differences)
+    mean = f"{found.mean():+.2f}"
+    return mean if len(found) == 1 else f"{mean} ({found.min():+.2f} to {found.max():+.2f})"
+
+
+def points(files: Sequence[Record]) -> str:
+    """Returns the accuracies of files - those of their float models, as `spread` writes them; "–"
+    where none is known."""
+    checked = [record for record in files if record["file"] is not None]
+    return spread([record["file"] - record["float"] for record in checked]) if checked else "–"
+
+
+def average(files: Sequence[Record], key: str, pattern: str, *, unit: float = 1.0) -> str:
+    """Returns the mean of a figure over several files, "–" where none has it."""
+    values = [record[key] / unit for record in files if record[key] is not None]
+    return figure(np.mean(values) if values else None, pattern)
+
+
+def ratio(values: Sequence[float]) -> str:
+    """Returns the mean of ratios, with their range where there are several that differ."""
+    if not values:
+        return "–"
+    mean, low, high = (f"{value:.2f}" for value in (np.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def worst(found: Sequence[Record], key: str, pattern: str, *, highest: bool = False) -> str:
@@ -77,8 +99,6 @@ def write_methods(page: Path, found: Mapping[Names, Sequence[Record]]) -> None:
 def method_row(names: Names, files: Sequence[Record], zipped: Mapping[int, int]) -> str:
     """Returns a line of the table of methods."""
     checked = [record for record in files if record["file"] is not None]
-    before = [record["float"] for record in checked]
-    after = [record["file"] for record in checked]
     ratios = [
         record["zip_size_bytes"] / zipped[record["seed"]]
         for record in files
@@ -89,53 +109,66 @@ def method_row(names: Names, files: Sequence[Record], zipped: Mapping[int, int])
         *names,
         files[0]["scheme"],
         str(len(checked)),
-        figure(np.mean(before) if before else None, ".4f"),
-        figure(np.mean(after) if after else None, ".4f"),
-        spread(np.subtract(after, before).tolist()) if after else "–",
+        average(checked, "float", ".4f"),
+        average(checked, "file", ".4f"),
+        points(checked),
         worst(checked, "agreement", ".4f"),
         worst(checked, "clear_agreement", ".4f"),
         worst(quanta, "quanta", ".2f", highest=True),
-        figure(np.mean([record["model_size_bytes"] for record in files]) / 1000, ".0f"),
+        average(files, "model_size_bytes", ".0f", unit=1000),
         figure(np.mean(ratios) if ratios else None, ".3f"),
         f"{sum(bool(record['passed']) for record in files)} of {len(files)}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def write_smaller(page: Path, found: Mapping[Names, Record]) -> None:
-    """Writes the table of smaller models; `found` has the file of each set, model and method."""
+def write_smaller(page: Path, found: Mapping[Names, Sequence[Record]]) -> None:
+    """Writes the table of smaller models; `found` has the files of each set, model and method, one
+    a seed."""
     header = (
-        "| set | model | what | parameters | float | file | agreement | kB | zip kB | p50 µs "
-        "| bench | beside | file ratio | p50 ratio |\n"
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|--:|--:|"
+        "| set | model | what | scheme | n | parameters | float | file | points | agreement | kB "
+        "| zip kB | p50 µs | valid | file ratio | p50 ratio |\n"
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     rows = {}
-    for (name, model, method), record in found.items():
-        before = found.get((name, model, record.get("scheme", "")), {})
+    for (name, model, method), files in found.items():
+        scheme = files[0]["scheme"] if files else ""
+        whole = {record["seed"]: record for record in found.get((name, model, scheme), [])}
         names = (name, model, method)
-        rows[names] = smaller_row(names, record, before) if record else None
+        rows[names] = smaller_row(names, files, whole) if files else None
     write_table(page, SMALLER_HEADING, SMALLER_ABOUT, header, rows)
 
 
-def smaller_row(names: Names, record: Record, before: Record) -> str:
-    """Returns a line of the table of smaller models."""
-    p50 = record["p50_ns"]
-    is_together = before.get("bench") == record.get("bench")
-    p50_before = before.get("p50_ns") if is_together else None
-    size = record["model_size_bytes"]
+def smaller_row(names: Names, files: Sequence[Record], whole: Mapping[int, Record]) -> str:
+    """Returns a line of the table of smaller models.
+
+    Args:
+        names: Set, model and method.
+        files: One a seed.
+        whole: Seed → the unshrunken model's file in the same scheme.
+    """
+    pairs = [(record, whole[record["seed"]]) for record in files if record["seed"] in whole]
+    sizes = [record["model_size_bytes"] / before["model_size_bytes"] for record, before in pairs]
+    times = [
+        record["p50_ns"] / before["p50_ns"]
+        for record, before in pairs
+        if record["p50_ns"] and record.get("bench") == before.get("bench")
+    ]
     cells = [
         *names,
-        f"{record['parameters']:,d}",
-        figure(record["float"], ".4f"),
-        figure(record["file"], ".4f"),
-        figure(record["agreement"], ".4f"),
-        figure(size / 1000, ".0f"),
-        figure(record["zip_size_bytes"] / 1000, ".0f"),
-        figure(p50 and p50 / 1000, ".0f"),
-        record["validity"] or "–",
-        record["scheme"],
-        figure(size / before["model_size_bytes"] if before else None, ".2f"),
-        figure(p50 / p50_before if p50 and p50_before else None, ".2f"),
+        files[0]["scheme"],
+        str(len(files)),
+        average(files, "parameters", ",.0f"),
+        average(files, "float", ".4f"),
+        average(files, "file", ".4f"),
+        points(files),
+        worst(files, "agreement", ".4f"),
+        average(files, "model_size_bytes", ".0f", unit=1000),
+        average(files, "zip_size_bytes", ".0f", unit=1000),
+        average(files, "p50_ns", ".0f", unit=1000),
+        f"{sum(record['validity'] == 'valid' for record in files)} of {len(files)}",
+        ratio(sizes),
+        ratio(times),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -147,7 +147,7 @@ def test_row_of_more_seeds_stays_until_as_many_are_known(
 def test_latencies_of_a_model_are_of_one_call(
     benchmark: ModuleType, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    smaller = ("--tables", "smaller", "--cells")
+    smaller = ("--tables", "smaller", "--seeds", "1", "--cells")
     call(benchmark, tmp_path / "first", monkeypatch, *smaller, "dynamic_int8", "shrink 0.5")
     together = ("bench", "cpu-dynamic_int8", "shrink0.5-cpu-dynamic_int8")
     assert commands.called[-1] == together
@@ -158,4 +158,9 @@ def test_latencies_of_a_model_are_of_one_call(
     rows = call(benchmark, tmp_path / "second", monkeypatch, *smaller, "shrink 0.7")
     assert commands.called[-1] == (*together, "shrink0.7-cpu-dynamic_int8")
     assert [row.split(" | ")[2] for row in rows] == ["dynamic_int8", "shrink 0.5", "shrink 0.7"]
-    assert all(row.endswith("| dynamic_int8 | 1.00 | 1.00 |") for row in rows)
+    assert all(row.endswith("| 1.00 | 1.00 |") for row in rows)
+    # Another seed's files are measured beside those of that seed's run.
+    seeds = ("--tables", "smaller", "--seeds", "1", "2", "--cells", "dynamic_int8", "shrink 0.5")
+    rows = call(benchmark, tmp_path / "second", monkeypatch, *seeds)
+    assert commands.called[-1] == together
+    assert [row.split(" | ")[4] for row in rows] == ["2", "2", "1"]

@@ -102,24 +102,31 @@ def test_page_that_is_not_there_is_begun(tables: ModuleType, tmp_path: Path) -> 
 
 def test_ratios_to_a_file_that_is_not_there_are_unknown(tables: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    half = {
-        **record(1, 0.9, 0.89), "scheme": "int8", "parameters": 500, "p50_ns": None,
-        "validity": None, "bench": None,
-    }  # fmt: skip
-    tables.write_smaller(page, {("set", "lstm", "shrink"): half})
+    half = record(1, 0.9, 0.89, parameters=500, p50_ns=None, validity=None, bench=None)
+    tables.write_smaller(page, {("set", "lstm", "shrink"): [half]})
     (row,) = rows_of(page, "| set | lstm")
-    assert row.endswith("| – | – | int8 | – | – |")
+    assert row.endswith("| – | 0 of 1 | – | – |")
 
 
-def test_latency_stands_against_the_same_scheme(tables: ModuleType, tmp_path: Path) -> None:
+def test_latency_stands_against_the_same_scheme_and_seed(
+    tables: ModuleType, tmp_path: Path
+) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n", "utf-8")
-    whole = record(1, 0.9, 0.9, p50_ns=2000, validity="valid")
-    half = record(
-        1, 0.9, 0.89, p50_ns=1000, validity=None, model_size_bytes=400, parameters=500
-    )  # fmt: skip
+    whole = [
+        record(seed, 0.9, 0.9, p50_ns=2000 * seed, validity="valid", bench=f"{seed}.json")
+        for seed in (1, 2, 3)
+    ]
+    half = [
+        record(1, 0.9, 0.89, p50_ns=1000, validity="valid", bench="1.json", parameters=500),
+        record(2, 0.9, 0.88, p50_ns=1000, validity="degraded", bench="2.json", parameters=700),
+        # Not measured beside the whole model: no ratio of times.
+        record(3, 0.9, 0.90, p50_ns=1000, validity="valid", bench="other.json", parameters=600),
+    ]
+    for each in half:
+        each["model_size_bytes"] = 400
     tables.write_smaller(page, {("set", "lstm", "int8"): whole, ("set", "lstm", "shrink"): half})
     assert page.read_text("utf-8").splitlines()[-1] == (
-        "| set | lstm | shrink | 500 | 0.9000 | 0.8900 | 1.0000 | 0 | 0 | 1 | – "
-        "| int8 | 0.40 | 0.50 |"
+        "| set | lstm | shrink | int8 | 3 | 600 | 0.9000 | 0.8900 | -1.00 (-2.00 to +0.00) "
+        "| 1.0000 | 0 | 0 | 1 | 2 of 3 | 0.40 | 0.38 (0.25 to 0.50) |"
     )
