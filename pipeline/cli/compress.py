@@ -67,7 +67,7 @@ def read_columns(_: Any, __: Any, text: str) -> int | str:
 @click.option(
     "--epochs",
     default=0,
-    help="Passes over the data, each method; else 5, to shrink as many as the run was trained for.",
+    help="Passes over the data, each method; else 5, to shrink the train.epochs of the run.",
 )
 @click.option(
     "--learning-rate",
@@ -86,7 +86,8 @@ def compress(
     output_format: str,
     **options: Any,
 ) -> None:
-    """Train a compressed variant of a run; `tfpipe export --variant NAME` writes its file.
+    """Train a compressed variant of a run; `tfpipe export --variant NAME` writes its file, after
+    --qat with its --scheme.
 
     \b
     Example:
