@@ -147,8 +147,9 @@ def read_constants(path: Path, dtype: type) -> list[Any]:
     weights = []
     for details in interpreter.get_tensor_details():
         constant = details["dtype"] == dtype and np.prod(details["shape"]) >= 48
-        # What a convolution unfolds its input into has no name.
-        constant = constant and len(details["shape"]) > 1 and bool(details["name"])
+        # What a kernel needs for itself: a convolution unfolds its input into a tensor without name.
+        own = not details["name"] or "scratch" in details["name"]
+        constant = constant and len(details["shape"]) > 1 and not own
         if constant and is_constant(interpreter, details):
             weights.append(interpreter.get_tensor(details["index"]))
     return weights
