@@ -22,8 +22,8 @@ PACKAGES = {
 # From left to right: a module imports its own stage and those before it. Modules of one stage are
 # free to import each other, but never in a circle.
 STAGES = {
-    "shared": "arrays config metrics quiet recipes run_folder sizes staging verb versions "
-    "weight_schemes",
+    "shared": "arrays config metrics quiet recipes resumable run_folder sizes staging verb "
+    "versions weight_schemes",
     "data": "data",
     "tokenizer": "tokenizer",
     "models": "models",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+import tfpipe.compress.variant as variant
 from tfpipe.arrays import read_arrays, write_arrays
 from tfpipe.compress.cluster import cluster_values
 from tfpipe.compress.options import CompressOptions
@@ -147,7 +150,7 @@ def read_constants(path: Path, dtype: type) -> list[Any]:
     weights = []
     for details in interpreter.get_tensor_details():
         constant = details["dtype"] == dtype and np.prod(details["shape"]) >= 48
-        # What a kernel needs for itself: a convolution unfolds its input into a tensor without name.
+        # What a kernel needs for itself; where a convolution unfolds its input has no name.
         own = not details["name"] or "scratch" in details["name"]
         constant = constant and len(details["shape"]) > 1 and not own
         if constant and is_constant(interpreter, details):
@@ -218,6 +221,40 @@ def test_killed_compression_goes_on_to_the_same_weights(
     assert again.keys() == straight.keys()
     for name, value in straight.items():
         np.testing.assert_array_equal(again[name], value)
+
+
+def test_two_variants_of_a_run_are_made_at_once_but_none_by_two(run: Path) -> None:
+    options = CompressOptions(cluster=4, epochs=1)
+    nested: list[str] = []
+
+    def meanwhile(item: Progress | str) -> None:
+        if isinstance(item, Progress) and not nested:
+            nested.append("refused")
+            with pytest.raises(ValueError, match="variant='one' .* made by another process"):
+                compress(run, "one", options)
+            nested.extend(compress(run, "other", replace(options, cluster=8))["methods"])
+
+    assert compress(run, "one", options, progress=meanwhile)["methods"] == ["cluster"]
+    assert nested == ["refused", "cluster"]
+    assert not (run / "train" / "compress").exists()
+
+
+def test_full_disk_loses_nothing_of_a_compression(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = CompressOptions(cluster=4, epochs=2)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    message = "variant='one' .*stopped: .*No space left .* make the same call again to go on"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=message):
+        patch.setattr(variant, "save_weights", full)
+        compress(run, "one", options)
+    assert not (run / "variants" / "one").exists()
+    seen: list[Progress | str] = []
+    compress(run, "one", options, progress=seen.append)
+    assert not any(isinstance(item, Progress) for item in seen)  # it was trained before
 
 
 def test_shrinking_trains_as_long_as_the_run_did_and_fine_tuning_five_epochs() -> None:

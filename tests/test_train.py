@@ -353,6 +353,22 @@ def test_full_disk_is_one_clear_error_and_can_be_resumed(
     assert same(weights(run), weights(through))
 
 
+@pytest.mark.parametrize("existing", ["resume", "overwrite"])
+def test_run_that_another_process_trains_is_left_alone(
+    tmp_path, colours, small_recipe, through, existing
+):
+    run, refused = tmp_path / "run", []
+
+    def meanwhile(item):
+        if isinstance(item, Progress) and item.epoch == 2 and not refused:
+            with pytest.raises(ValueError, match="run='.*run' is being trained by another process"):
+                train(colours, run, recipe=small_recipe(), existing=existing)
+            refused.append(existing)
+
+    train(colours, run, recipe=small_recipe(), progress=meanwhile)
+    assert refused and same(weights(run), weights(through))
+
+
 def test_folder_that_cannot_be_made_is_one_clear_error(tmp_path, colours, small_recipe):
     (tmp_path / "run").symlink_to(tmp_path / "unmounted" / "run")
     with pytest.raises(OSError, match="stopped: .*run.* then give --resume to go on"):

@@ -78,8 +78,8 @@ def describe_weights(model: keras.Model) -> list[dict[str, Any]]:
     to int8 also its range, its scale and its error, see `error_figures`.
 
     "scale" is [smallest, largest] of its "num_scales", one for each output or one in all: max |w| /
-    127, of 4 bits max |w| / 7, see `grid_steps`. Figures are of the weights as trained: the file has a `ScaledEmbedding`'s
-    factor in its table, and so in the table's scale.
+    127, of 4 bits max |w| / 7, see `grid_steps`. Figures are of the weights as trained: the file
+    has a `ScaledEmbedding`'s factor in its table, and so in the table's scale.
     """
     entries = []
     for tensor in stored_tensors(model):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tfpipe.compress.record import describe_variant
 from tfpipe.compress.source import Source, open_source
 from tfpipe.compress.stages import measure, run_stages
 from tfpipe.fit_progress import Progress
+from tfpipe.resumable import only_one, os_errors_named
 from tfpipe.run_folder import RunFolder
 from tfpipe.staging import check_name, staging_folder
 from tfpipe.variant import (
@@ -28,7 +30,7 @@ from tfpipe.variant import (
     save_weights,
 )
 
-WORK_FOLDER = "compress"  # in RUN/train: what a killed compression goes on from
+WORK_FOLDER = "compress"  # in RUN/train: what killed compressions go on from, a folder a variant
 
 
 def compress(
@@ -41,7 +43,8 @@ def compress(
 ) -> dict[str, Any]:
     """Trains a variant of a run with the methods asked for; returns its compress.json.
 
-    A killed call goes on where it stood when it is made again with the same options.
+    A killed call goes on where it stood when it is made again with the same options, and so does
+    one that the disk stopped. Several variants of a run may be made at the same time.
 
     Args:
         run: The run folder.
@@ -52,9 +55,10 @@ def compress(
 
     Raises:
         FileExistsError: The name is taken and `overwrite` is False.
+        OSError: Something could not be read or written.
         ValueError: An option means nothing, the source variant had the method already or its
-            weights are not those that were trained, or the run's table is gone. The run folder is
-            left as it was.
+            weights are not those that were trained, the run's table is gone, or another process
+            makes the same variant. The run folder is left as it was.
     """
     options.check()
     folder = RunFolder(Path(run))
@@ -70,18 +74,13 @@ def compress(
             "with --as."
         )
     check_methods(folder, options)
-    work = begin_work(folder, options)
-    try:
+    with work_folder(folder, name, options) as work:
         progress(f"reading the table of {folder.path}")
         source = open_source(folder, options, work / "tokens", progress)
         model = load_model(folder, options.source)
         with staging_folder(destination) as staging:
             folders = (work, staging)
             content = make_variant(source, model, options, folders=folders, progress=progress)
-    except (ValueError, OSError):
-        shutil.rmtree(work)
-        raise
-    shutil.rmtree(work)
     return {"variant": str(destination), "name": name, **content}
 
 
@@ -126,18 +125,45 @@ def methods_of(folder: RunFolder, variant: str) -> list[str]:
     return [] if variant == BASE else list(read_record(folder, variant)["methods"])
 
 
-def begin_work(folder: RunFolder, options: CompressOptions) -> Path:
-    """Returns the folder of an unfinished compression with the same options and weights, emptied
-    if what it holds is another's."""
-    work = folder.checkpoint.parent / WORK_FOLDER
-    weights = sha256_of_file(folder.weights(options.source))
-    identity = json.loads(json.dumps({**options.identity(), "weights_sha256": weights}))
-    file = work / "options.json"
-    if not file.is_file() or json.loads(file.read_text("utf-8")) != identity:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        write_json_atomic(file, identity)
-    return work
+@contextlib.contextmanager
+def work_folder(folder: RunFolder, name: str, options: CompressOptions) -> Iterator[Path]:
+    """Gives the folder of a variant's unfinished compression, without what was begun with other
+    options or weights. It goes away when the block ends well or refuses something; what an
+    interrupted one did stays there.
+
+    Raises:
+        ValueError: Another process works in it.
+    """
+    work = folder.checkpoint.parent / WORK_FOLDER / name
+    work.mkdir(parents=True, exist_ok=True)
+    held = work / "held"
+    held.touch()
+    what = f"variant={name!r} of run={str(folder.path)!r}"
+    refusal = (
+        f"{what} is being made by another process. Wait for it, or give another name with --as."
+    )
+    with only_one(held, refusal), os_errors_named(what, "make the same call again"):
+        weights = sha256_of_file(folder.weights(options.source))
+        identity = json.loads(json.dumps({**options.identity(), "weights_sha256": weights}))
+        file = work / "options.json"
+        if not file.is_file() or json.loads(file.read_text("utf-8")) != identity:
+            file.unlink(missing_ok=True)
+            for path in [path for path in work.iterdir() if path.is_dir()]:
+                shutil.rmtree(path)
+            write_json_atomic(file, identity)
+        try:
+            yield work
+        except ValueError:
+            remove_work(work)
+            raise
+        remove_work(work)
+
+
+def remove_work(work: Path) -> None:
+    """Removes a variant's work folder, and the folder around it if it was the last one there."""
+    shutil.rmtree(work)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()
 
 
 def make_variant(

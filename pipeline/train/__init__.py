@@ -15,6 +15,7 @@ from tfpipe.config import Recipe, load_recipe
 from tfpipe.data import Dataset, open_dataset
 from tfpipe.fit_progress import Progress
 from tfpipe.models import MODELS
+from tfpipe.resumable import only_one, os_errors_named
 from tfpipe.run_folder import RunFolder
 from tfpipe.train.corpus import EncodedSplit, encode_split
 from tfpipe.train.fit import Trainer
@@ -69,7 +70,9 @@ def train(
 
     Raises:
         FileExistsError: The run exists and `existing` is "refuse".
-        ValueError: Something is wrong with the data, the recipe or the run folder.
+        OSError: Something could not be read or written.
+        ValueError: Something is wrong with the data, the recipe or the run folder, or another
+            process trains the run.
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     options = options or DataOptions()
@@ -88,8 +91,7 @@ def train(
     )
     teaching = options.teaching
     teaching.check(dataset.labels, multi_label=dataset.multi_label, student=folder.path)
-    with os_errors_named(folder.path), nothing_left_of(folder, existing):
-        folder.begin(overwrite=existing == "overwrite")
+    with begun(folder, overwrite=existing == "overwrite"), nothing_left_of(folder, existing):
         plan = load_plan(folder, recipe, dataset, teaching)
         if folder.run_json.is_file():
             return folder.read()
@@ -125,19 +127,22 @@ def measure_run(
 
 
 @contextlib.contextmanager
-def os_errors_named(path: Path) -> Iterator[None]:
-    """Adds the run and the way on to an error of the file system.
+def begun(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
+    """Makes the folder ready for a training that `RunFolder.check` let pass, and keeps others out.
 
     Raises:
-        OSError: One was raised within.
+        OSError: One was raised within; it says how to go on.
+        ValueError: Another process trains the run.
     """
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"run={str(path)!r} stopped: {error}. Free space or fix the permissions, then give "
-            "--resume to go on."
-        ) from error
+    what = f"run={str(folder.path)!r}"
+    refusal = f"{what} is being trained by another process. Wait for it, or give another --run."
+    with os_errors_named(what, "give --resume"):
+        if folder.started.is_file():
+            with only_one(folder.started, refusal):
+                pass  # nobody has it: what is there may be removed
+        folder.begin(overwrite=overwrite)
+        with only_one(folder.started, refusal):
+            yield
 
 
 @contextlib.contextmanager
