@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from tfpipe.variant import build_model
 
 # Widths of at least two steps stay multiples of one: what a vector register holds of float32.
 WIDTH_STEP = 4
+# Rates of a recipe's [model] by which units are left out in training; fewer units need less of it.
+DROPOUTS = ("dropout", "embedding_dropout", "branch_dropout")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,7 @@ def shrink(
     units = np.zeros(widths.num_units + 1, bool)
     units[[*kept.units, FIXED]] = True
     recipe = smaller_recipe(source.recipe, widths.found, units, len(tokens))
+    recipe["model"] |= less_dropout(recipe["model"], share)
     smaller = build_model(source.folder, recipe, len(tokens))
     copy_weights(model, smaller, units, kept.tokens)
     source = dataclasses.replace(
@@ -175,6 +178,19 @@ def smaller_recipe(
         settings["head_dim"] = settings.get("head_dim") or own
     tokenizer = {**recipe["tokenizer"], "vocabulary_size": vocabulary_size}
     return {**recipe, "tokenizer": tokenizer, "model": {**settings, **dimensions}}
+
+
+def less_dropout(settings: Mapping[str, Any], share: float) -> dict[str, float]:
+    """Returns the dropout rates for what is left of a model.
+
+    D sqrt(C_after / C_before) for C connections of a layer (Han et al. 2015, "Learning both Weights
+    and Connections for Efficient Neural Networks", section 3.2), of which a share goes from each of
+    two widths.
+
+    >>> less_dropout({"dropout": 0.5, "token_dropout": 0.2}, 0.7)
+    {'dropout': 0.15}
+    """
+    return {key: round(settings[key] * (1 - share), 3) for key in DROPOUTS if key in settings}
 
 
 def copy_weights(
