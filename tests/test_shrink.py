@@ -180,6 +180,9 @@ def test_smaller_variant_ships_with_its_own_dimensions_and_tokens(pieces: Path) 
     assert widths["feed_forward_0_hidden"]["after"] == 8
     assert read_recipe(folder, "half") == record["recipe"]
     assert record["recipe"]["model"]["head_dim"] == 4
+    for layer in ("dropout", "embedding_dropout", "branch_dropout"):
+        rates = [load_model(folder, each).get_layer(layer).rate for each in ("base", "half")]
+        assert 0 < rates[0] and rates[1] == rates[0] / 2, layer
     before, after = (read_vocabulary(path) for path in (
         pieces / "vocabulary.txt", pieces / "variants" / "half" / "vocabulary.txt"
     ))  # fmt: skip
