@@ -34,8 +34,9 @@ and *agreement* as below. p50 is the mean over the seeds of that of one invoke, 
 files of a run measured in turn by one `tfpipe bench`, which says whether the machine was *valid*
 for it. *file ratio* and *p50 ratio* set file and p50 against those of the same seed's unshrunken
 model in the same *scheme*: the mean and, in brackets, the smallest and the largest. *taught* has
-both unshrunken runs of the set as teachers. Rows may be of several machines: compare ratios, which
-are of one call, and not p50.
+both unshrunken runs of the set as teachers. Shrunken rows without figures in compression.json were
+trained with the dropout of the whole model, *taught* ones at a temperature of 2. Rows may be of
+several machines: compare ratios, which are of one call, and not p50.
 """
 
 
