@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows, where two calls are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def only_one(path: Path, refusal: str) -> Iterator[None]:
     """Holds `path`, a file that is there, while the block runs. A process that dies lets go of it
-    (flock(2)); a file system without such locks keeps nobody apart.
+    (flock(2)). Windows, and a file system without such locks, keep nobody apart.
 
     Args:
         path: The file; its content stays as it is.
@@ -25,13 +24,13 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
         ValueError: Another process holds it.
     """
     with path.open("rb") as file:
-        if fcntl is not None:
-            try:
+        try:
+            if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(refusal) from None
-            except OSError:
-                pass
+        except BlockingIOError:
+            raise ValueError(refusal) from None
+        except OSError:
+            pass  # no such locks here
         yield
 
 

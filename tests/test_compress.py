@@ -240,7 +240,7 @@ def test_two_variants_of_a_run_are_made_at_once_but_none_by_two(run: Path) -> No
 
 
 def test_full_disk_loses_nothing_of_a_compression(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, make_colours: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = CompressOptions(cluster=4, epochs=2)
 
@@ -252,6 +252,8 @@ def test_full_disk_loses_nothing_of_a_compression(
         patch.setattr(variant, "save_weights", full)
         compress(run, "one", options)
     assert not (run / "variants" / "one").exists()
+    with pytest.raises(ValueError, match="data='.*' is not what the run was trained on"):
+        compress(run, "one", replace(options, data=make_colours(run / "more.csv", num_rows=90)))
     seen: list[Progress | str] = []
     compress(run, "one", options, progress=seen.append)
     assert not any(isinstance(item, Progress) for item in seen)  # it was trained before

@@ -24,7 +24,7 @@ from tfpipe.variant import build_model
 
 # Widths of at least two steps stay multiples of one: what a vector register holds of float32.
 WIDTH_STEP = 4
-# Rates of a recipe's [model] by which units are left out in training; fewer units need less of it.
+# Rates of a recipe's [model] at which units, or a branch of them, are left out in training.
 DROPOUTS = ("dropout", "embedding_dropout", "branch_dropout")
 
 

@@ -128,8 +128,8 @@ def methods_of(folder: RunFolder, variant: str) -> list[str]:
 @contextlib.contextmanager
 def work_folder(folder: RunFolder, name: str, options: CompressOptions) -> Iterator[Path]:
     """Gives the folder of a variant's unfinished compression, without what was begun with other
-    options or weights. It goes away when the block ends well or refuses something; what an
-    interrupted one did stays there.
+    options or weights. It goes away when the block ends well, or refuses something at the first
+    call; what an interrupted one did stays there.
 
     Raises:
         ValueError: Another process works in it.
@@ -146,7 +146,8 @@ def work_folder(folder: RunFolder, name: str, options: CompressOptions) -> Itera
         weights = sha256_of_file(folder.weights(options.source))
         identity = json.loads(json.dumps({**options.identity(), "weights_sha256": weights}))
         file = work / "options.json"
-        if not file.is_file() or json.loads(file.read_text("utf-8")) != identity:
+        is_new = not file.is_file() or json.loads(file.read_text("utf-8")) != identity
+        if is_new:
             file.unlink(missing_ok=True)
             for path in [path for path in work.iterdir() if path.is_dir()]:
                 shutil.rmtree(path)
@@ -154,7 +155,8 @@ def work_folder(folder: RunFolder, name: str, options: CompressOptions) -> Itera
         try:
             yield work
         except ValueError:
-            remove_work(work)
+            if is_new:
+                remove_work(work)
             raise
         remove_work(work)
 
