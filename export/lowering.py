@@ -16,8 +16,9 @@ from tfpipe.export.recurrence import RECURRENCES, TokenRows, weights_of
 from tfpipe.export.stock_layers import STOCK_LAYERS
 from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.dropout import ResumableDropout
-from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
-from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
+from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding, embedding_behind
+from tfpipe.models.folded_states import pool_text, reverse_text
+from tfpipe.models.padding import MaskedPooling, PaddingMask
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.recurrent import Masked, ReverseTime
@@ -91,19 +92,11 @@ def lower_layers(
     for layer in model.layers:
         if not isinstance(layer, keras.layers.InputLayer):
             inputs = [tensors[id(tensor)] for tensor in tf.nest.flatten(layer.input)]
-            table = table_behind(layer)
-            if lowering == "loop" and isinstance(layer, keras.layers.LSTM) and table is not None:
-                inputs = [TokenRows(table, token_ids)]
+            embedding = embedding_behind(layer) if isinstance(layer, keras.layers.LSTM) else None
+            if lowering == "loop" and embedding is not None:
+                inputs = [TokenRows(embedding_table(embedding), token_ids)]
             tensors[id(layer.output)] = lower_layer(layer, inputs, lowering, layers)
     return tensors[id(model.output)]
-
-
-def table_behind(layer: keras.layers.Layer) -> Any:
-    """Returns the table whose rows a layer reads as they are; None if it reads something else."""
-    source = layer.inbound_nodes[0].inbound_layers
-    while isinstance(source, ResumableDropout):
-        source = source.inbound_nodes[0].inbound_layers
-    return embedding_table(source) if isinstance(source, ScaledEmbedding) else None
 
 
 def lower_layer(
@@ -209,8 +202,8 @@ def lower_layer_norm(layer: keras.layers.LayerNormalization, states: Any) -> Any
 
 
 def lower_pooling(layer: MaskedPooling, states: Any, mask: Any) -> Any:
-    """(sequence_length, units) → (1, units)."""
-    return pool(tf.expand_dims(states, 0), tf.expand_dims(mask, 0), layer.pooling)
+    """(sequence_length, units), or those folded → (1, units)."""
+    return pool_text(states, mask, layer.pooling)
 
 
 LOWERED: dict[type, Callable[..., Any]] = {
@@ -222,7 +215,7 @@ LOWERED: dict[type, Callable[..., Any]] = {
     ResumableDropout: lambda _, inputs: inputs,
     EmbeddingProjection: lower_projection,
     ScaledEmbedding: lower_embedding,
-    ReverseTime: lambda _, states: tf.reverse(states, [0]),
+    ReverseTime: lambda _, states: reverse_text(states),
     SelfAttention: lower_attention,
     keras.layers.Add: lambda _, *parts: sum(parts[1:], parts[0]),
     keras.layers.Concatenate: lambda _, *parts: tf.concat(parts, -1),

@@ -67,6 +67,15 @@ class EmbeddingProjection(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "output_dim": self.output_dim}
 
 
+def embedding_behind(layer: keras.layers.Layer) -> ScaledEmbedding | None:
+    """Returns the embedding whose rows a layer reads as they are; None if it reads something
+    else."""
+    source = layer.inbound_nodes[0].inbound_layers
+    while isinstance(source, ResumableDropout):
+        source = source.inbound_nodes[0].inbound_layers
+    return source if isinstance(source, ScaledEmbedding) else None
+
+
 def token_input() -> Any:
     """Returns the input every model has: int32 `(batch, length)`, padded on the right with id 0."""
     return keras.Input((None,), dtype=tf.int32, name="token_ids")

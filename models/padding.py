@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,9 @@ import tf_keras as keras
 
 # How `MaskedPooling` makes one vector of many, and how many vectors' width that has.
 POOLINGS = {"last": 1, "mean": 1, "max": 1, "mean_max": 2}
+# What of a text's states a pooling is made of.
+FOLDS = {"mean": ("sum",), "max": ("max",), "mean_max": ("sum", "max")}
+REDUCTIONS = {"sum": tf.reduce_sum, "max": tf.reduce_max}
 
 
 @keras.utils.register_keras_serializable("tfpipe")
@@ -66,9 +70,21 @@ def pool(states: Any, mask: Any, pooling: str) -> Any:
         following = tf.concat([mask[:, 1:], tf.zeros_like(mask[:, :1])], 1)
         return tf.reduce_sum(states * (mask - following), 1)
     states = states * mask
-    if pooling == "max":
-        return tf.nn.relu(tf.reduce_max(states, 1))
-    mean = tf.reduce_sum(states, 1) / tf.maximum(tf.reduce_sum(mask, 1), 1)
-    if pooling == "mean":
-        return mean
-    return tf.concat([mean, tf.nn.relu(tf.reduce_max(states, 1))], 1)
+    folded = {fold: REDUCTIONS[fold](states, 1) for fold in FOLDS[pooling]}
+    return join_folds(folded, tf.reduce_sum(mask, 1))
+
+
+def join_folds(folded: Mapping[str, Any], num_tokens: Any) -> Any:
+    """Returns what `pool` makes of a text's states.
+
+    Args:
+        folded: {"sum": their sum, "max": the largest of each unit}, one of them or both, float
+            `(batch, units)`.
+        num_tokens: Real tokens, float `(batch, 1)`.
+    """
+    parts = []
+    if "sum" in folded:
+        parts.append(folded["sum"] / tf.maximum(num_tokens, 1))
+    if "max" in folded:
+        parts.append(tf.nn.relu(folded["max"]))
+    return tf.concat(parts, 1) if len(parts) > 1 else parts[0]

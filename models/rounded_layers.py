@@ -16,6 +16,7 @@ from tfpipe.models.attention import PADDING_SCORE, SelfAttention
 from tfpipe.models.classifier import LOGITS
 from tfpipe.models.dropout import ResumableDropout
 from tfpipe.models.embedding import EmbeddingProjection, ScaledEmbedding
+from tfpipe.models.folded_states import pool_text, reverse_text
 from tfpipe.models.padding import MaskedPooling, PaddingMask, pool
 from tfpipe.models.position import PositionEmbedding
 from tfpipe.models.recurrent import Masked, ReverseTime
@@ -183,7 +184,7 @@ def round_pooling(layer: MaskedPooling, form: Form, states: Any, mask: Any) -> A
     """Pools in float32: a sum over a text of any length has no one int8 range."""
     if form.batched:
         return pool(states, mask, layer.pooling)
-    return pool(states[None], mask[None], layer.pooling)
+    return pool_text(states, mask, layer.pooling)
 
 
 def round_sum(layer: keras.layers.Add, form: Form, first: Any, second: Any) -> Any:
@@ -207,7 +208,7 @@ def round_concat(layer: keras.layers.Concatenate, form: Form, *parts: Any) -> An
 
 def round_reverse(_: ReverseTime, form: Form, states: Any) -> Any:
     """Turns the tokens round, the last axis but one."""
-    return tf.reverse(states, [1 if form.batched else 0])
+    return tf.reverse(states, [1]) if form.batched else reverse_text(states)
 
 
 WITH_ACTIVATION = (keras.layers.Dense, keras.layers.Conv1D)

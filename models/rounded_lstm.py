@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfpipe.models.block_loop import last_block_of, loop_over_blocks, size_of_blocks, steps_of
+from tfpipe.models.folded_states import FoldedStates
 from tfpipe.models.rounding import ConstantForm, Form
 
 
@@ -110,6 +111,8 @@ def blocked_lstm(layer: keras.layers.LSTM, inputs: Any, form: ConstantForm) -> A
         block_size=size,
         last_block=last_block_of(form.token_ids, size) if is_text else length // size - 1,
     )
+    if isinstance(states, FoldedStates):
+        return states
     return form.quantize(f"{name}/hidden", states)
 
 

@@ -49,15 +49,48 @@ def test_inference_form_equals_training_form(name, lowering, pooling, rank):
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean_max"])
-@pytest.mark.parametrize("length", [1, 4, 10, 11])
-@pytest.mark.parametrize("name", ["bilstm", "lstm"])
-def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length, pooling):
-    model = random_model(name, num_layers=2, pooling=pooling)
+def assert_loop_is_model(model, length=LENGTH):
     token_ids = texts_of_every_length()[: length + 1, :length]
     function = inference_form(model, sequence_length=length, lowering="loop", multi_label=False)
     actual = [function(tf.constant(row[None]))["probabilities"][0] for row in token_ids]
     np.testing.assert_allclose(actual, tf.nn.softmax(model(token_ids)), rtol=0, atol=1e-5)
+    return function
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean_max"])
+@pytest.mark.parametrize("length", [1, 4, 10, 11])
+@pytest.mark.parametrize("name", ["bilstm", "lstm"])
+def test_loop_takes_a_length_that_its_blocks_do_not_divide(name, length, pooling):
+    assert_loop_is_model(random_model(name, num_layers=2, pooling=pooling), length)
+
+
+def carried_shapes(function):
+    """Returns the shapes of what each loop carries."""
+    loops = [op for op in function.graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    return [[tuple(value.shape) for value in loop.inputs] for loop in loops]
+
+
+@pytest.mark.parametrize("length", [1, 4, 10, 11])
+@pytest.mark.parametrize(("pooling", "rows"), [("mean", 1), ("max", 1), ("mean_max", 2)])
+def test_loop_whose_states_are_pooled_carries_no_states(pooling, rows, length):
+    model = random_model("lstm", pooling=pooling, units=6)
+    (carried,) = carried_shapes(assert_loop_is_model(model, length))
+    # Hidden and cell state, and a sum or a maximum or both.
+    assert [shape for shape in carried if shape[-1:] == (6,)] == [(1, 6)] * (2 + rows)
+    assert "ReverseV2" not in {op.type for op in assert_loop_is_model(model).graph.get_operations()}
+
+
+def test_loop_carries_states_that_another_layer_reads():
+    model = with_second_reader(random_model("lstm", units=6))
+    (carried,) = carried_shapes(assert_loop_is_model(model))
+    assert (LENGTH, 6) in carried
+
+
+def with_second_reader(model):
+    """Returns a classifier whose logits see the states' maximum beside the pooled ones."""
+    states = keras.layers.GlobalMaxPooling1D()(model.get_layer("reverse").output)
+    features = keras.layers.Concatenate()([model.get_layer("features").output, states])
+    return keras.Model(model.input, keras.layers.Dense(3)(features))
 
 
 def test_condition_of_a_loop_is_one_comparison():

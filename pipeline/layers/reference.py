@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from tfpipe.export.convert import GPU_TARGETS, build_function
 from tfpipe.export.gpu_form import GPU_LAYERS
-from tfpipe.export.lowering import LOWERED, table_behind
+from tfpipe.export.lowering import LOWERED
 from tfpipe.export.recurrence import RECURRENCES
 from tfpipe.models.dropout import ResumableDropout
+from tfpipe.models.embedding import embedding_behind
+from tfpipe.models.folded_states import FoldedStates
 from tfpipe.models.quantized import QuantizedModel
 from tfpipe.models.recording import ComparingForm, Place, TracedForm, place_of
 from tfpipe.models.rounded_layers import rounded_logits
@@ -123,7 +125,9 @@ class KerasReference:
     def _note(self, lower: Callable[..., Any]) -> Callable[..., Any]:
         def lower_and_note(layer: Any, *inputs: Any) -> Any:
             outputs = lower(layer, *inputs)
-            if is_shown(layer):
+            if isinstance(outputs, FoldedStates):
+                self.places.append(Place(layer.name, "layer", None, None, (), in_loop=True))
+            elif is_shown(layer):
                 self.places.append(place_of(layer.name, "layer", outputs))
             return outputs
 
@@ -161,7 +165,7 @@ def skips_padding(model: Any, lowering: str) -> Skips:
     lstms = [layer for layer in layers if isinstance(layer, keras.layers.LSTM)]
     backwards = {layer.name for layer in lstms if layer.go_backwards}
     if lowering != "loop" or all(
-        layer.go_backwards or table_behind(layer) is None for layer in lstms
+        layer.go_backwards or embedding_behind(layer) is None for layer in lstms
     ):
         return lambda name: False
     return lambda name: name.partition("/")[0] not in backwards
