@@ -86,6 +86,17 @@ def test_loop_carries_states_that_another_layer_reads():
     assert (LENGTH, 6) in carried
 
 
+def test_loop_carries_states_of_a_layer_that_meets_the_padding_last():
+    def forwards(layer):
+        changed = {"go_backwards": False} if isinstance(layer, keras.layers.LSTM) else {}
+        return type(layer).from_config({**layer.get_config(), **changed})
+
+    model = keras.models.clone_model(random_model("lstm", units=6), clone_function=forwards)
+    function = inference_form(model, sequence_length=LENGTH, lowering="loop", multi_label=False)
+    (carried,) = carried_shapes(function)
+    assert (LENGTH, 6) in carried
+
+
 def with_second_reader(model):
     """Returns a classifier whose logits see the states' maximum beside the pooled ones."""
     states = keras.layers.GlobalMaxPooling1D()(model.get_layer("reverse").output)
