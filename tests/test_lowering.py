@@ -10,6 +10,8 @@ from tfpipe.export.lowering import inference_form
 from tfpipe.export.recurrence import RECURRENCES
 from tfpipe.export.target import RECURRENT_MODELS, TARGETS, ExportError, possible_lowerings
 from tfpipe.models import MODELS
+from tfpipe.models.padding import MaskedPooling
+from tfpipe.models.recurrent import ReverseTime
 
 LENGTH, VOCABULARY_SIZE = 12, 40
 CELLS = [
@@ -94,6 +96,16 @@ def test_loop_carries_states_of_a_layer_that_meets_the_padding_last():
     model = keras.models.clone_model(random_model("lstm", units=6), clone_function=forwards)
     function = inference_form(model, sequence_length=LENGTH, lowering="loop", multi_label=False)
     (carried,) = carried_shapes(function)
+    assert (LENGTH, 6) in carried
+
+
+def test_loop_carries_states_of_a_layer_that_reads_other_than_zero_at_the_padding():
+    whole = random_model("lstm", units=6)
+    vectors = keras.layers.Dense(8, bias_initializer="ones")(whole.get_layer("embedding").output)
+    states = keras.layers.LSTM(6, return_sequences=True, go_backwards=True)(vectors)
+    pooled = MaskedPooling("mean_max")([ReverseTime()(states), whole.get_layer("mask").output])
+    model = keras.Model(whole.input, keras.layers.Dense(3)(pooled))
+    (carried,) = carried_shapes(assert_loop_is_model(model))
     assert (LENGTH, 6) in carried
 
 

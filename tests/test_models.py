@@ -81,11 +81,12 @@ def test_layer_config_holds_every_constructor_argument(layer):
 
 
 def test_pooling_equals_numpy():
-    states, mask = RNG.normal(size=(3, 4, 2)), np.float64([[1, 1, 0, 0], [1, 1, 1, 1], [0] * 4])
-    mean = [states[0, :2].mean(0), states[1].mean(0), [0, 0]]
-    highest = [states[0, :2].max(0), states[1].max(0), [0, 0]]
-    highest = np.maximum(highest, 0)
-    last = [states[0, 1], states[1, 3], [0, 0]]
+    lengths = [2, 4, 0, 1]
+    states = RNG.normal(size=(len(lengths), 4, 2))
+    mask = np.float64([[place < length for place in range(4)] for length in lengths])
+    mean = [states[0, :2].mean(0), states[1].mean(0), [0, 0], states[3, 0]]
+    highest = np.maximum([states[0, :2].max(0), states[1].max(0), [0, 0], states[3, 0]], 0)
+    last = [states[0, 1], states[1, 3], [0, 0], states[3, 0]]
     expected = {"mean": mean, "max": highest, "last": last, "mean_max": np.hstack([mean, highest])}
     for pooling, values in expected.items():
         layer = MaskedPooling(pooling, dtype="float64")
