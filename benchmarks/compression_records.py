@@ -56,8 +56,7 @@ class Records:
                 if other["data_sha256"] != record["data_sha256"]:
                     del self._known[self._key_of(other)]
             self._known[self._key_of(record)] = record
-        others = {kind: records for kind, records in self._read().items() if kind != self.kind}
-        write_json_atomic(self.path, {**others, self.kind: self.select()})
+        write_json_atomic(self.path, {**self._read(), self.kind: self.select()})
 
     def _key_of(self, record: Record) -> tuple[Any, ...]:
         return tuple(record[name] for name in self.key)
