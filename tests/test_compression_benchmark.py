@@ -164,3 +164,18 @@ def test_latencies_of_a_model_are_of_one_call(
     rows = call(benchmark, tmp_path / "second", monkeypatch, *seeds)
     assert commands.called[-1] == together
     assert [row.split(" | ")[4] for row in rows] == ["2", "2", "1"]
+
+
+def test_new_records_leave_those_of_other_kinds_where_they_are(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    first, second = (
+        benchmark.Records(page, kind, ("set", "seed"), ("set",)) for kind in ("first", "second")
+    )
+    record = {"set": "topics", "seed": 1, "data_sha256": "a"}
+    first.add([record])
+    second.add([record])
+    first.add([{**record, "seed": 2}])
+    kept = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert list(kept.items()) == [("first", [record, {**record, "seed": 2}]), ("second", [record])]

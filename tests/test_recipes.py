@@ -38,8 +38,8 @@ def make_run(tmp_path_factory):
     return run
 
 
-# TF-IDF reads every word of whole texts; a recipe's 8,000 pieces and 256 tokens hold 64 % of them
-# whole; docs/training.md says what more of both gains.
+# TF-IDF reads every word of whole texts, a default recipe 8,000 pieces and 256 tokens of each:
+# docs/training.md says what more gains.
 LONG_TEXTS = pytest.param("20ng", marks=pytest.mark.xfail(raises=AssertionError, strict=True))
 
 
