@@ -175,7 +175,8 @@ def test_new_records_leave_those_of_other_kinds_where_they_are(
     )
     record = {"set": "topics", "seed": 1, "data_sha256": "a"}
     first.add([record])
-    second.add([record])
-    first.add([{**record, "seed": 2}])
-    kept = json.loads(page.with_suffix(".json").read_text("utf-8"))
-    assert list(kept.items()) == [("first", [record, {**record, "seed": 2}]), ("second", [record])]
+    for added, records in enumerate((second, first, second)):
+        records.add([{**record, "seed": 1 + added}])
+        kept = json.loads(page.with_suffix(".json").read_text("utf-8"))
+        assert list(kept) == ["first", "second"]
+    assert [[entry["seed"] for entry in entries] for entries in kept.values()] == [[1, 2], [1, 3]]
